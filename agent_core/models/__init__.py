@@ -1,0 +1,1 @@
+"""Models: what replies to the messages of a run."""

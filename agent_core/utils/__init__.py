@@ -1,0 +1,1 @@
+"""What the reference page finds under `utils`: `pprint`, and nothing else."""
