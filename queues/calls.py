@@ -1,0 +1,161 @@
+"""The calls of one pool, as its workers see them: claim, renew, settle. Touches no key outside the pool's own,
+but for the continuation hint that the last settled call of a part sends.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import redis
+
+from agent_core.tools.execution import CallResult
+from queues import keys
+from queues.leases import Standing
+from queues.protocol import CallRequest, continuation_member, due_member
+from queues.scripts import Scripts
+from queues.timing import Timing, milliseconds
+
+Refusal = Literal["held", "settled", "cancelled", "missing"]
+
+
+@dataclass(frozen=True)
+class CallAddress:
+    """Where a call lies: its pool, its idempotency key in three parts, and its tool's name."""
+
+    pool: str
+    run_id: str
+    step: int
+    tool_call_id: str
+    tool_name: str
+
+    @property
+    def part(self) -> str:
+        return keys.part(self.pool, self.run_id, self.step)
+
+    @property
+    def events(self) -> str:
+        return keys.part_events(self.pool, self.run_id)
+
+    @property
+    def due(self) -> str:
+        return keys.pool_due(self.pool)
+
+    @property
+    def due_member(self) -> str:
+        return due_member(self.run_id, self.step, self.tool_call_id, self.tool_name)
+
+    @property
+    def continuation_member(self) -> str:
+        return continuation_member(self.run_id, self.step)
+
+
+@dataclass(frozen=True)
+class ClaimedCall:
+    """The right to execute a call, as long as its lease is renewed; `epoch` is also the number of the attempt."""
+
+    address: CallAddress
+    request: CallRequest
+    epoch: str
+    queue_wait_seconds: float
+    agents_queue: str
+
+    @property
+    def attempt(self) -> int:
+        return int(self.epoch)
+
+
+class Calls:
+    """The state of a pool's calls. Every method may be repeated: a call settles once."""
+
+    def __init__(self, connection: redis.Redis, *, timing: Timing, worker: str) -> None:
+        self._connection = connection
+        self._scripts = Scripts(connection)
+        self._timing = timing
+        self._worker = worker
+
+    def claim(self, address: CallAddress, *, sandbox_level: str) -> ClaimedCall | Refusal:
+        """The lease of a queued call, or why there is none: another holds it, it is settled, cancelled or unknown."""
+        event = self._event("ToolCallExecuting", address, sandbox_level=sandbox_level)
+        verdict, *rest = self._scripts.row(
+            "claim_call",
+            [address.part, address.due, address.events],
+            [
+                address.tool_call_id,
+                address.due_member,
+                self._worker,
+                milliseconds(self._timing.lease_seconds),
+                json.dumps(event),
+                milliseconds(self._timing.retention_seconds),
+            ],
+        )
+        if verdict != "claimed":
+            return _refusal(verdict)
+        epoch, request, waited, agents_queue = rest
+        return ClaimedCall(address, CallRequest.model_validate_json(request), epoch, float(waited), agents_queue)
+
+    def renew(self, call: ClaimedCall) -> Standing:
+        """One heartbeat: whether the call is still this worker's, and still wanted."""
+        address = call.address
+        word = self._scripts.word(
+            "renew_call",
+            [address.part, address.due],
+            [address.tool_call_id, call.epoch, address.due_member, milliseconds(self._timing.lease_seconds)],
+        )
+        return "held" if word == "held" else "cancelled" if word == "cancelled" else "lost"
+
+    def settle(self, call: ClaimedCall, result: CallResult, *, retry_after_seconds: float = 0) -> str:
+        """Write the answer down; the first writer wins. Says what came of it in one word.
+
+        `settled`, or `last` if it also sent the continuation; `retry` if it goes back to the queue after a wait;
+        `already`, `stale` or `missing` if nothing was written, because somebody else's answer stands or the lease
+        was lost.
+        """
+        address, metrics = call.address, result.metrics
+        event = self._event(
+            "ToolCallSettled",
+            address,
+            attempt=call.attempt,
+            outcome=result.outcome,
+            wall_seconds=metrics.wall_seconds,
+            sandbox_level=metrics.sandbox_level,
+        )
+        return self._scripts.word(
+            "settle_call",
+            [address.part, address.due, address.events, call.agents_queue],
+            [
+                address.tool_call_id,
+                call.epoch,
+                address.due_member,
+                result.model_dump_json(),
+                json.dumps(event),
+                address.continuation_member,
+                milliseconds(self._timing.repush_seconds),
+                milliseconds(retry_after_seconds),
+            ],
+        )
+
+    def _event(self, name: str, address: CallAddress, **fields: object) -> dict[str, object]:
+        return call_event(name, address, worker=self._worker, **fields)
+
+
+def call_event(name: str, address: CallAddress, **fields: object) -> dict[str, object]:
+    """An event of the pool's own stream, before the script adds what only it knows."""
+    return {
+        "event": name,
+        "run_id": address.run_id,
+        "step": address.step,
+        "tool_call_id": address.tool_call_id,
+        "tool_name": address.tool_name,
+        "pool": address.pool,
+        **fields,
+    }
+
+
+def _refusal(word: str) -> Refusal:
+    match word:
+        case "held" | "settled" | "cancelled" | "missing":
+            return word
+        case _:
+            raise ValueError(f"claim_call answered {word!r}")

@@ -1,0 +1,93 @@
+"""Builds the Celery app of each kind of process; holds no task bodies.
+
+Celery carries hints here. It has no result backend, and no decision rests on its redelivery: the settings below make
+it quick to notice a dead peer and keep it from losing a place in Flower.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu.entity import Queue
+
+from queues.settings import Settings
+from queues.topology import AGENTS_QUEUE, agents_queues, pool_queue, pool_queues
+
+# Longer than any lease: the sweep repairs within seconds, Kombu's own redelivery is only the last resort.
+_VISIBILITY_SECONDS = 3600
+
+
+def agent_app(settings: Settings) -> Celery:
+    """The app of agent workers: it consumes the agents' lanes."""
+    return _app(settings, queues=agents_queues(), default=AGENTS_QUEUE, unacked="agents")
+
+
+def tool_app(settings: Settings, pool: str) -> Celery:
+    """The app of one pool's tool workers: it consumes that pool's lanes and nothing else."""
+    return _app(settings, queues=pool_queues(pool), default=pool_queue(pool), unacked=f"tools.{pool}")
+
+
+def watching_app(settings: Settings) -> Celery:
+    """The app of Flower: it consumes nothing and knows all queues by name."""
+    queues = [*agents_queues(), *(queue for pool in settings.pools for queue in pool_queues(pool))]
+    return _app(settings, queues=queues, default=AGENTS_QUEUE, unacked="agents")
+
+
+def _app(settings: Settings, *, queues: list[str], default: str, unacked: str) -> Celery:
+    if settings.redis_url is None:
+        raise ValueError("settings without redis_url: resolve the embedded server's URL first")
+    app = Celery("errandry", broker=_broker_url(settings.redis_url.get_secret_value()), set_as_current=False)
+    app.conf.update(
+        # JSON only: a pickled message is refused before anything of it is loaded.
+        accept_content=["json"],
+        task_serializer="json",
+        event_serializer="json",
+        result_accept_content=["json"],
+        # One list per queue and exchange '' keep the rule for ready-made messages simple.
+        task_queues=[Queue(name, exchange="", routing_key=name) for name in queues],  # type: ignore[no-untyped-call]
+        task_default_queue=default,
+        task_default_exchange="",
+        task_default_routing_key=default,
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_acks_on_failure_or_timeout=True,
+        task_reject_on_worker_lost=True,
+        task_track_started=False,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        # Without remote control a worker can stall for good after a broker restart.
+        worker_enable_remote_control=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=_transport_options(unacked),
+    )
+    return app
+
+
+def _transport_options(unacked: str) -> dict[str, object]:
+    return {
+        "visibility_timeout": _VISIBILITY_SECONDS,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "unacked_restore_limit": 50,
+        "unacked_mutex_expire": 10,
+        "unacked_key": f"unacked.{unacked}",
+        "unacked_index_key": f"unacked_index.{unacked}",
+        "unacked_mutex_key": f"unacked_mutex.{unacked}",
+        "priority_steps": [0],
+        "queue_order_strategy": "priority",
+        "socket_timeout": 10,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "max_connections": 20,
+    }
+
+
+def _broker_url(url: str) -> str:
+    """Kombu's spelling of a unix socket differs from redis-py's."""
+    if url.startswith("unix://"):
+        return url.replace("unix://", "redis+socket://", 1)
+    return url

@@ -1,0 +1,172 @@
+"""Runs as the agent worker that holds one sees it: claim, renew, save. A claim's epoch stands in every write.
+
+Whoever has lost the run to another claim writes nothing any more: each save raises StaleRunError.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import redis
+
+from agent_core.errors import StaleRunError
+from agent_core.events import RunEvent
+from agent_core.run import RunSnapshot
+from agent_core.tools.execution import CallAnswer, CallOutcome, CallResult, ToolExecution, parse_answer
+from queues import keys
+from queues.envelopes import continuation_envelope
+from queues.event_stream import stored_event
+from queues.leases import Standing
+from queues.parts import Part
+from queues.replies import now_ms
+from queues.scripts import Scripts
+from queues.timing import Timing, milliseconds
+from queues.topology import Lane, agents_queue, lane_named
+
+Refusal = Literal["held", "waiting", "finished", "missing"]
+
+
+@dataclass(frozen=True)
+class ClaimedRun:
+    """The right to carry a run on. `answers` holds those of the step that it paused at, by tool_call_id."""
+
+    run_id: str
+    agent: str
+    lane: Lane
+    epoch: str
+    version: str
+    snapshot: RunSnapshot
+    answers: Mapping[str, CallAnswer]
+    cancel_reason: str = ""
+
+
+class Claims:
+    """What an agent worker may do to runs. Every method may be repeated."""
+
+    def __init__(self, connection: redis.Redis, *, timing: Timing) -> None:
+        self._connection = connection
+        self._scripts = Scripts(connection)
+        self._timing = timing
+
+    def announce(self, agents: Sequence[str], *, valid_seconds: float) -> None:
+        """Tell producers which agents are served, for the given time from now."""
+        until = now_ms(self._connection) + milliseconds(valid_seconds)
+        self._connection.hset(keys.AGENTS, mapping=dict.fromkeys(agents, until))
+
+    def claim(self, run_id: str, *, owner: str) -> ClaimedRun | Refusal:
+        """The lease of a run that can go on, or why not: held by another, answers missing, finished, unknown."""
+        verdict, *rest = self._scripts.row(
+            "claim_run",
+            [keys.run(run_id), keys.DUE],
+            [run_id, owner, milliseconds(self._timing.lease_seconds)],
+        )
+        match verdict:
+            case "claimed":
+                return _claimed(run_id, rest)
+            case "held" | "waiting" | "finished" | "missing":
+                return verdict
+            case _:
+                raise ValueError(f"claim_run answered {verdict!r}")
+
+    def renew(self, run: ClaimedRun) -> Standing:
+        """One heartbeat: whether the run is still this worker's, and still wanted."""
+        word = self._scripts.word(
+            "renew_run",
+            [keys.run(run.run_id), keys.DUE],
+            [run.run_id, run.epoch, milliseconds(self._timing.lease_seconds)],
+        )
+        return "held" if word == "held" else "cancelled" if word == "cancelled" else "lost"
+
+    def tell(self, run: ClaimedRun, event: RunEvent) -> None:
+        """Append to the run's event stream; a worker that lost the run appends nothing."""
+        self._scripts.run(
+            "append_events",
+            [keys.run(run.run_id), keys.events(run.run_id)],
+            [run.epoch, stored_event(event)],
+        )
+
+    def checkpoint(
+        self, run: ClaimedRun, snapshot: RunSnapshot, parts: Sequence[Part], events: Sequence[RunEvent]
+    ) -> ClaimedRun:
+        """Save in the middle of a run, handing out its calls; parts that it no longer waits for retire."""
+        waiting = _waiting(parts) if parts else "keep" if snapshot.pending else ""
+        specifics: list[str | int] = [
+            waiting,
+            self._rendered(run, snapshot, parts),
+            milliseconds(self._timing.repush_seconds),
+            milliseconds(self._timing.answered_seconds),
+        ]
+        return self._save("checkpoint_run", [], run, snapshot, specifics, events)
+
+    def pause(
+        self, run: ClaimedRun, snapshot: RunSnapshot, parts: Sequence[Part], events: Sequence[RunEvent]
+    ) -> ClaimedRun:
+        """Save, hand out and let go in one step; the continuation is sent at once if the answers are in already."""
+        specifics: list[str | int] = [
+            _waiting(parts) if parts else "keep",
+            self._rendered(run, snapshot, parts),
+            milliseconds(self._timing.repush_seconds),
+            run.run_id,
+            continuation_envelope(run.agent, run.run_id, snapshot.step, run.lane).render(),
+        ]
+        return self._save("pause_run", [keys.DUE, agents_queue(run.lane)], run, snapshot, specifics, events)
+
+    def finish(self, run: ClaimedRun, snapshot: RunSnapshot, events: Sequence[RunEvent]) -> ClaimedRun:
+        """Save a run's end; from here on it is only kept for its retention."""
+        session_id = snapshot.output.session_id or ""
+        specifics: list[str | int] = [
+            run.run_id,
+            snapshot.output.status.value,
+            milliseconds(self._timing.retention_seconds),
+            session_id,
+        ]
+        return self._save("finish_run", [keys.DUE, keys.session(session_id)], run, snapshot, specifics, events)
+
+    def _rendered(self, run: ClaimedRun, snapshot: RunSnapshot, parts: Sequence[Part]) -> str:
+        return json.dumps([part.render(run.agent, snapshot.step) for part in parts])
+
+    def _save(
+        self,
+        script: str,
+        more_keys: list[str],
+        run: ClaimedRun,
+        snapshot: RunSnapshot,
+        specifics: list[str | int],
+        events: Sequence[RunEvent],
+    ) -> ClaimedRun:
+        verdict, *reply = self._scripts.row(
+            script,
+            [keys.run(run.run_id), keys.events(run.run_id), *more_keys],
+            [run.epoch, run.version, snapshot.to_json(), snapshot.step, *specifics, *map(stored_event, events)],
+        )
+        if verdict != "saved":
+            raise StaleRunError(f"run {run.run_id} is carried on by another worker; this one lost its lease")
+        version, cancel_reason = reply
+        return replace(run, version=version, snapshot=snapshot, cancel_reason=cancel_reason)
+
+
+def _waiting(parts: Sequence[Part]) -> str:
+    return json.dumps([{"key": part.key, "calls": [call.tool_call_id for call in part.calls]} for part in parts])
+
+
+def _claimed(run_id: str, reply: Sequence[str]) -> ClaimedRun:
+    epoch, version, stored, agent, lane, *flat = reply
+    snapshot = RunSnapshot.from_json(stored)
+    snapshot.version = int(version)
+    told = dict(zip(flat[::2], flat[1::2], strict=True))
+    answers = {call.tool_call_id: _answer(call, told[call.tool_call_id]) for call in snapshot.pending if told}
+    return ClaimedRun(run_id, agent, lane_named(lane), epoch, version, snapshot, answers)
+
+
+def _answer(call: ToolExecution, told: str) -> CallAnswer:
+    """What was told, if it is an answer of the right kind: a pool can write anything there, and must not stop a run."""
+    try:
+        answer = parse_answer(told)
+    except ValueError:
+        answer = None
+    if answer is None or (call.external_execution_required and not isinstance(answer, CallResult)):
+        return CallResult(outcome=CallOutcome.FAILED, content="The tool worker gave an answer that cannot be read.")
+    return answer

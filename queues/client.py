@@ -1,0 +1,250 @@
+"""What producers use: submit a run, watch it, wait for it, answer its human steps, cancel it.
+
+Imports neither a model nor any user code; the agent is known by its name only. Nothing here polls: waiting blocks in
+Redis.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+from pydantic import JsonValue
+
+from agent_core.errors import ErrandryError, InvalidAnswerError
+from agent_core.events import RunEvent
+from agent_core.run import RunOutput, RunSnapshot, RunStatus, new_run_id
+from agent_core.tools.execution import (
+    CallAnswer,
+    CallOutcome,
+    CallResult,
+    Confirmation,
+    ToolExecution,
+    UserInput,
+    encode_result,
+)
+from queues.connections import connect, translated_errors
+from queues.event_stream import follow, is_final, latest_event_id
+from queues.runs import Runs, StoredRun
+from queues.timing import Timing
+from queues.topology import LANES, Lane
+
+_NOT_GIVEN = object()
+
+
+class WaitTimeoutError(ErrandryError, TimeoutError):
+    """The run did not end within the time that the caller would wait; it goes on all the same."""
+
+
+class Client:
+    """A producer's connection to the queue. Thread-safe; make one and keep it."""
+
+    def __init__(self, url: str, *, timing: Timing | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._connection = connect(url, client_name="errandry-client")
+        self._runs = Runs(self._connection, timing=timing or Timing())
+        self._clock = clock
+
+    @classmethod
+    def from_settings(cls) -> Client:
+        """A client for the Redis of the project in the current folder, as its workers use it."""
+        # pydantic-settings costs more to import than everything else here; producers with a URL need none of it.
+        from queues.redis_url import url_of  # noqa: PLC0415
+        from queues.settings import load_settings  # noqa: PLC0415
+
+        return cls(url_of(load_settings()))
+
+    def submit(
+        self,
+        agent: str,
+        input: str,
+        *,
+        idempotency_key: str | None = None,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        priority: Lane = "normal",
+        metadata: Mapping[str, JsonValue] | None = None,
+    ) -> RunHandle:
+        """Store a run of the named agent and publish it; returns once it is stored.
+
+        The same `idempotency_key` gives the same run for as long as that is kept; with another agent or input it
+        raises IdempotencyConflictError. UnknownAgentError if agent workers have announced themselves and none of
+        them offers the agent. A call whose answer was lost on the way may be repeated with its key.
+        """
+        if priority not in LANES:
+            raise ValueError(f"priority is {priority!r}; choose one of {', '.join(LANES)}")
+        snapshot = RunSnapshot.create(
+            agent_name=agent,
+            input=input,
+            run_id=new_run_id(),
+            session_id=session_id,
+            user_id=user_id,
+            metadata=dict(metadata or {}),
+        )
+        with translated_errors(self._connection):
+            run_id = self._runs.create(snapshot, agent=agent, lane=priority, idempotency_key=idempotency_key)
+        return RunHandle(self, run_id)
+
+    def run(self, run_id: str) -> RunHandle:
+        """A handle of a run that was submitted earlier, perhaps elsewhere; RunNotFoundError if there is none."""
+        self._load(run_id)
+        return RunHandle(self, run_id)
+
+    def runs(self, *, status: RunStatus | None = None, agent: str | None = None, limit: int = 50) -> list[RunOutput]:
+        """The newest runs first, as far as they match, out of the newest `limit`."""
+        with translated_errors(self._connection):
+            found = [run.snapshot.output for run in self._runs.latest(limit=limit)]
+        return [
+            output
+            for output in found
+            if (status is None or output.status is status) and (agent is None or output.agent_name == agent)
+        ]
+
+    def output(self, run_id: str) -> RunOutput:
+        """The run as far as it has come; RunNotFoundError if there is none."""
+        return self._load(run_id).snapshot.output
+
+    def events(self, run_id: str, *, after: str | None = None, timeout: float | None = None) -> Iterator[RunEvent]:
+        """What happens in the run, from its first event or from after an `event_id`, until its end or the time-out.
+
+        Without gap and without repeat, across all workers and pauses, also if this is called again later with the
+        `event_id` of the last event that was seen.
+        """
+        output = self.output(run_id)
+        deadline = None if timeout is None else self._clock() + timeout
+        with translated_errors(self._connection):
+            yield from follow(self._connection, output, after=after, deadline=deadline, clock=self._clock)
+
+    def wait(
+        self, run_id: str, *, timeout: float | None = None, until: Literal["finished", "paused"] = "finished"
+    ) -> RunOutput:
+        """Block until the run has ended, and return it; a pause ends it too with `until="paused"`, if it is for people.
+
+        WaitTimeoutError after `timeout` seconds; the run goes on.
+        """
+        deadline = None if timeout is None else self._clock() + timeout
+        while True:
+            with translated_errors(self._connection):
+                # The place is taken before the look, so that what happens in between is not missed.
+                after = latest_event_id(self._connection, run_id)
+                output = self.output(run_id)
+                if output.status.is_finished or (until == "paused" and _waits_for_people(output)):
+                    return output
+                if deadline is not None and self._clock() >= deadline:
+                    raise WaitTimeoutError(f"run {run_id} is still {output.status.value} after {timeout:g} s")
+                for event in follow(self._connection, output, after=after, deadline=deadline, clock=self._clock):
+                    if is_final(event) or event.is_paused:
+                        break
+
+    def cancel(self, run_id: str, reason: str = "") -> bool:
+        """End the run, its queued calls and those that execute; returns whether there was anything left to end.
+
+        One that a worker holds ends within a heartbeat, any other at once. A repeat changes nothing.
+        """
+        while True:
+            stored = self._load(run_id)
+            if stored.snapshot.output.status.is_finished:
+                return False
+            with translated_errors(self._connection):
+                word = self._runs.cancel(stored, reason=reason)
+            if word != "changed":
+                return word != "finished"
+
+    def pending(self, run_id: str) -> list[ToolExecution]:
+        """The calls that the run waits for, in pools and with people alike."""
+        return self._load(run_id).snapshot.pending
+
+    def settle(self, run_id: str, tool_call_id: str, *, result: object = _NOT_GIVEN, error: str | None = None) -> None:
+        """Give the result, or the error, of an external call that no pool executes.
+
+        InvalidAnswerError if the run does not wait for that. The first answer stands; a repeat changes nothing.
+        """
+        if (result is _NOT_GIVEN) == (error is None):
+            raise InvalidAnswerError("give either result= or error=, not both and not neither")
+        stored, call = self._awaited(run_id, tool_call_id)
+        if not call.external_execution_required:
+            raise InvalidAnswerError(f"call {tool_call_id} of {call.tool_name} waits for a person, not for a result")
+        answer = (
+            CallResult(outcome=CallOutcome.FAILED, content=error)
+            if error is not None
+            else CallResult(content=encode_result(result, tool_name=call.tool_name))
+        )
+        self._answer(stored, call, answer)
+
+    def confirm(self, run_id: str, tool_call_id: str, approved: bool, note: str = "") -> None:
+        """Say yes or no to a call that asks for confirmation; the model sees the note of a refusal."""
+        stored, call = self._awaited(run_id, tool_call_id)
+        if not call.requires_confirmation:
+            raise InvalidAnswerError(f"call {tool_call_id} of {call.tool_name} does not ask for confirmation")
+        self._answer(stored, call, Confirmation(confirmed=approved, note=note))
+
+    def provide_input(self, run_id: str, tool_call_id: str, values: Mapping[str, JsonValue]) -> None:
+        """Give the arguments that a call asks a person for."""
+        stored, call = self._awaited(run_id, tool_call_id)
+        if not call.requires_user_input:
+            raise InvalidAnswerError(f"call {tool_call_id} of {call.tool_name} does not ask for input")
+        known = {field.name for field in call.user_input_schema or []}
+        if unknown := set(values) - known:
+            raise InvalidAnswerError(
+                f"{call.tool_name} asks for {', '.join(sorted(known))}; not for {', '.join(sorted(unknown))}"
+            )
+        self._answer(stored, call, UserInput(values=dict(values)))
+
+    def _awaited(self, run_id: str, tool_call_id: str) -> tuple[StoredRun, ToolExecution]:
+        stored = self._load(run_id)
+        for call in stored.snapshot.pending:
+            if call.tool_call_id == tool_call_id:
+                if call.external_execution_required and call.pool is not None:
+                    raise InvalidAnswerError(f"call {tool_call_id} is executed by pool {call.pool}; it settles there")
+                return stored, call
+        waiting = ", ".join(call.tool_call_id for call in stored.snapshot.pending) or "none"
+        raise InvalidAnswerError(f"run {run_id} does not wait for call {tool_call_id!r}; it waits for: {waiting}")
+
+    def _answer(self, stored: StoredRun, call: ToolExecution, answer: CallAnswer) -> None:
+        with translated_errors(self._connection):
+            self._runs.answer(stored, call.tool_call_id, answer)
+
+    def _load(self, run_id: str) -> StoredRun:
+        with translated_errors(self._connection):
+            return self._runs.load(run_id)
+
+    def close(self) -> None:
+        """Give the connections back; the client may be used again and then connects anew."""
+        self._connection.close()
+
+
+class RunHandle:
+    """One run, seen from a producer."""
+
+    def __init__(self, client: Client, run_id: str) -> None:
+        self._client = client
+        self.run_id = run_id
+
+    def __repr__(self) -> str:
+        return f"RunHandle({self.run_id!r})"
+
+    def status(self) -> RunStatus:
+        """Where the run stands now."""
+        return self.output().status
+
+    def output(self) -> RunOutput:
+        """The run as far as it has come."""
+        return self._client.output(self.run_id)
+
+    def wait(self, timeout: float | None = None, *, until: Literal["finished", "paused"] = "finished") -> RunOutput:
+        """As `Client.wait`."""
+        return self._client.wait(self.run_id, timeout=timeout, until=until)
+
+    def events(self, after: str | None = None, *, timeout: float | None = None) -> Iterator[RunEvent]:
+        """As `Client.events`."""
+        return self._client.events(self.run_id, after=after, timeout=timeout)
+
+    def cancel(self, reason: str = "") -> bool:
+        """As `Client.cancel`."""
+        return self._client.cancel(self.run_id, reason)
+
+
+def _waits_for_people(output: RunOutput) -> bool:
+    return output.status is RunStatus.PAUSED and any(
+        call.is_paused and (call.pool is None or not call.external_execution_required) for call in output.tools or []
+    )

@@ -1,0 +1,124 @@
+"""Connections to Redis with bounded waits, and its refusals as sentences.
+
+It never repeats a password: an address in a sentence is host, port and database only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoPermissionError,
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.retry import Retry
+
+from queues.errors import StoreRefusedError, StoreUnreachableError
+
+T = TypeVar("T")
+
+RETRIES = 3
+_SETTING = "redis_url (or ERRANDRY_REDIS_URL)"
+
+
+def connect(
+    url: str,
+    *,
+    client_name: str | None = None,
+    socket_timeout_seconds: float = 10.0,
+    connect_timeout_seconds: float = 3.0,
+    max_connections: int | None = None,
+) -> redis.Redis:
+    """A client for `url`; it connects at the first command, and answers come as text.
+
+    A blocking command must ask for less than `socket_timeout_seconds`. A command whose answer was lost is sent again
+    up to three times, so it must bear repetition. Options in the URL's query win over these.
+    """
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    return redis.Redis.from_url(
+        url,
+        client_name=client_name,
+        max_connections=max_connections,
+        decode_responses=True,
+        # RESP2: one shape for the answers of streams on every server, and no HELLO that a narrow ACL would refuse.
+        protocol=2,
+        socket_timeout=socket_timeout_seconds,
+        socket_connect_timeout=connect_timeout_seconds,
+        health_check_interval=10,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
+        **keepalive,
+    )
+
+
+def insist(command: Callable[[], T], *, attempts: int = 60) -> T:
+    """The answer of a command that bears repetition, repeated for about two minutes while Redis is away."""
+    return Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), attempts).call_with_retry(command, lambda _: None)
+
+
+def address_of(connection: redis.Redis) -> str:
+    """Where the client connects to, without user and password."""
+    options = connection.connection_pool.connection_kwargs
+    place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    return f"{place}/{options.get('db', 0)}"
+
+
+def check(connection: redis.Redis) -> None:
+    """Returns if Redis answers and accepts this user; raises `StoreUnreachableError` or `StoreRefusedError`."""
+    with translated_errors(connection):
+        connection.ping()
+
+
+@contextmanager
+def translated_errors(connection: redis.Redis) -> Iterator[None]:
+    """Errors of Redis inside the block leave it as `StoreUnreachableError` or `StoreRefusedError`.
+
+    Other answers of Redis, as to a wrong command, are faults of ours and pass as they are.
+    """
+    try:
+        yield
+    except BusyLoadingError as error:
+        raise StoreUnreachableError(
+            f"Redis at {address_of(connection)} is still loading its data; try again in a moment."
+        ) from error
+    except (AuthenticationError, AuthorizationError, ResponseError) as error:
+        sentence = _refusal(error)
+        if sentence is None:
+            raise
+        raise StoreRefusedError(f"Redis at {address_of(connection)} {sentence}") from error
+    except redis.exceptions.TimeoutError as error:
+        raise StoreUnreachableError(
+            f"Redis at {address_of(connection)} did not answer in time; see whether it is overloaded or frozen, "
+            f"or mend {_SETTING}."
+        ) from error
+    except redis.exceptions.ConnectionError as error:
+        raise StoreUnreachableError(
+            f"Redis at {address_of(connection)} cannot be reached ({_reason(error)}); start it, or mend {_SETTING}."
+        ) from error
+
+
+def _refusal(error: Exception) -> str | None:
+    text = str(error)
+    if isinstance(error, AuthenticationError | AuthorizationError):
+        return f"refused user or password; mend them in {_SETTING}."
+    if isinstance(error, NoPermissionError):
+        return f"does not permit this to the user in {_SETTING} ({text}); grant it, or name another user."
+    # By its text, because older servers wrap it into an error of the script it happened in.
+    if "command not allowed when used memory" in text:
+        return "is out of memory and refuses writes; raise its maxmemory, or delete old runs."
+    if isinstance(error, ReadOnlyError):
+        return f"is a read-only replica; name the primary in {_SETTING}."
+    if "MISCONF" in text:
+        return "cannot write to its disk and refuses writes; free some space where it keeps its files."
+    return None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().rstrip(".") or type(error).__name__

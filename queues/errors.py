@@ -1,0 +1,44 @@
+"""The errors of the wire and the store, one class for each thing a caller would treat differently.
+
+It never imports Redis, Celery or a model: client and command line need these names before they connect.
+"""
+
+from __future__ import annotations
+
+from agent_core.errors import ErrandryError
+
+
+class QueueError(ErrandryError):
+    """Root of this floor's branch."""
+
+
+class SettingsError(QueueError, ValueError):
+    """The settings cannot be used; the sentence names the file or variable, the key and the way out."""
+
+
+class StoreUnreachableError(QueueError):
+    """Redis did not answer in time, or not at all; trying again later may work."""
+
+
+class StoreRefusedError(QueueError):
+    """Redis answered and refused: wrong password, missing right, out of memory; trying again changes nothing."""
+
+
+class EmbeddedServerError(QueueError):
+    """The embedded server cannot be started or used; the sentence carries its own last words."""
+
+
+class UnknownAgentError(QueueError, LookupError):
+    """No agent worker has announced an agent of this name."""
+
+
+class UnknownPoolError(QueueError, LookupError):
+    """No pool of this name is known."""
+
+
+class UnknownToolError(QueueError, LookupError):
+    """No pool offers a tool of this name."""
+
+
+class IdempotencyConflictError(QueueError, ValueError):
+    """The idempotency key already belongs to a run with another agent or another input."""

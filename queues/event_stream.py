@@ -1,0 +1,136 @@
+"""Reads what happens in a run, from any point on, blocking in Redis; never polls and writes nothing.
+
+The trusted side writes one stream per run. A pool's workers may not write there, so they write one of their own per
+run; the reader merges both by the ids that the server gave. An event id names a place in all of them at once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import redis
+
+from agent_core.errors import ErrandryError
+from agent_core.events import RunCancelled, RunCompleted, RunError, RunEvent, ToolCallStarted, event_from_dict
+from agent_core.run import RunOutput
+from queues import keys
+from queues.replies import entries, last_entry_id
+
+_BEGINNING = "0-0"
+_BLOCK_SECONDS = 4.0  # less than the socket's time-out
+_BATCH = 500
+
+
+class InvalidEventIdError(ErrandryError, ValueError):
+    """The given event id is none that a stream of a run ever had."""
+
+
+class Cursor:
+    """A place in the streams of one run: the id last read in the run's own and in each pool's."""
+
+    def __init__(self, after: str | None) -> None:
+        run_id, *pools = (after or _BEGINNING).split(",")
+        self.run = _checked(run_id, after)
+        self.pools: dict[str, str] = {}
+        for entry in pools:
+            pool, _, entry_id = entry.partition("=")
+            self.pools[pool] = _checked(entry_id, after)
+
+    def __str__(self) -> str:
+        return ",".join([self.run, *(f"{pool}={entry_id}" for pool, entry_id in sorted(self.pools.items()))])
+
+    def streams(self, run_id: str) -> dict[str, str]:
+        """What to read, and from where on."""
+        return {
+            keys.events(run_id): self.run,
+            **{keys.part_events(pool, run_id): entry_id for pool, entry_id in self.pools.items()},
+        }
+
+    def advance(self, run_id: str, stream: str, entry_id: str) -> None:
+        """Remember that an entry was read."""
+        if stream == keys.events(run_id):
+            self.run = entry_id
+            return
+        for pool in self.pools:
+            if stream == keys.part_events(pool, run_id):
+                self.pools[pool] = entry_id
+
+
+def _checked(entry_id: str, after: str | None) -> str:
+    milliseconds, _, sequence = entry_id.partition("-")
+    if not (milliseconds.isdigit() and sequence.isdigit()):
+        raise InvalidEventIdError(
+            f"{after!r} is no event id; pass the `event_id` of an event, or None for the beginning"
+        )
+    return entry_id
+
+
+def follow(
+    connection: redis.Redis,
+    run: RunOutput,
+    *,
+    after: str | None = None,
+    deadline: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[RunEvent]:
+    """The events of a run after the given id, until its end or the deadline (on `clock`); each bears its `event_id`."""
+    cursor = Cursor(after)
+    while deadline is None or clock() < deadline:
+        block = _BLOCK_SECONDS if deadline is None else max(0.001, min(_BLOCK_SECONDS, deadline - clock()))
+        for stream, entry_id, event in _read(connection, run, cursor, block):
+            cursor.advance(run.run_id, stream, entry_id)
+            new_pool = _pool_to_follow(event, cursor)
+            if new_pool is not None:
+                cursor.pools[new_pool] = _BEGINNING
+            event.event_id = str(cursor)
+            yield event
+            if is_final(event):
+                return
+            if new_pool is not None:
+                # What this pool told may belong before the rest of the batch: read again, both together.
+                break
+
+
+def stored_event(event: RunEvent) -> str:
+    """An event as it lies in a stream; what is not set is left out."""
+    return event.model_dump_json(exclude_none=True)
+
+
+def is_final(event: RunEvent) -> bool:
+    """Whether nothing comes after this event."""
+    return isinstance(event, RunCompleted | RunCancelled | RunError)
+
+
+def latest_event_id(connection: redis.Redis, run_id: str) -> str | None:
+    """The place after everything that the trusted side has told of the run so far."""
+    return last_entry_id(connection, keys.events(run_id))
+
+
+def _read(
+    connection: redis.Redis, run: RunOutput, cursor: Cursor, block_seconds: float
+) -> list[tuple[str, str, RunEvent]]:
+    streams, block_ms = cursor.streams(run.run_id), round(block_seconds * 1000)
+    found = [
+        (stream, entry_id, _event(run, entry_id, told["event"]))
+        for stream, (entry_id, told) in entries(connection, streams, limit=_BATCH, block_ms=block_ms)
+    ]
+    return sorted(found, key=lambda entry: _order(entry[1]))
+
+
+def _order(entry_id: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in entry_id.split("-"))
+
+
+def _event(run: RunOutput, entry_id: str, told: str) -> RunEvent:
+    """The event, with what a pool's workers do not tell because they do not know it."""
+    at = datetime.fromtimestamp(_order(entry_id)[0] / 1000, UTC)
+    known = {"agent_name": run.agent_name, "session_id": run.session_id, "created_at": at}
+    return event_from_dict({**known, **json.loads(told)})
+
+
+def _pool_to_follow(event: RunEvent, cursor: Cursor) -> str | None:
+    pool = event.tool.pool if isinstance(event, ToolCallStarted) else None
+    return pool if pool is not None and pool not in cursor.pools else None

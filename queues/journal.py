@@ -1,0 +1,98 @@
+"""Where an agent worker writes a run down as it goes on: each save of the loop becomes one script; runs no tool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from agent_core.events import RunError, RunEvent, ToolCallStarted
+from agent_core.run import RunSnapshot, RunStatus
+from agent_core.tools.execution import ToolExecution
+from agent_core.tools.function import Function
+from queues.claims import ClaimedRun, Claims
+from queues.leases import Lease
+from queues.parts import parts_of
+from queues.run_store import RedisRunStore
+
+
+class QueueJournal:
+    """The journal of one claimed run (the `Journal` of `agent_core.drive`), fenced by its claim."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        run: ClaimedRun,
+        *,
+        store: RedisRunStore,
+        functions: Mapping[str, Function],
+        pools: Mapping[str, str],
+        lease: Lease,
+        task_id: str,
+    ) -> None:
+        self._claims = claims
+        self._run = run
+        self._store = store
+        self._functions = functions
+        self._pools = pools
+        self._lease = lease
+        self._task_id = task_id
+        self._told: Sequence[RunEvent] = ()
+
+    @property
+    def run(self) -> ClaimedRun:
+        """The run as it was saved last."""
+        return self._run
+
+    def save(
+        self, snapshot: RunSnapshot, dispatch: Sequence[ToolExecution] = (), events: Sequence[RunEvent] = ()
+    ) -> RunSnapshot:
+        """Save as the snapshot's status asks, hand out the calls and tell the events, all in one step.
+
+        StaleRunError if the run was lost to another worker.
+        """
+        self._name_pools(dispatch, events)
+        parts = parts_of(
+            self._run.run_id, dispatch, functions=self._functions, lane=self._run.lane, parent_id=self._task_id
+        )
+        match snapshot.output.status:
+            case RunStatus.PAUSED:
+                self._run = self._claims.pause(self._run, snapshot, parts, events)
+            case RunStatus.COMPLETED | RunStatus.ERROR | RunStatus.CANCELLED:
+                self._run = self._claims.finish(self._run, snapshot, events)
+            case _:
+                self._run = self._claims.checkpoint(self._run, snapshot, parts, events)
+        self._told = events
+        snapshot.version = int(self._run.version)
+        return snapshot
+
+    def fail(self, reason: str) -> None:
+        """End the run in ERROR as it was saved last."""
+        snapshot = self._run.snapshot
+        output = snapshot.output
+        output.status, output.error = RunStatus.ERROR, reason
+        event = RunError(
+            run_id=output.run_id,
+            agent_name=output.agent_name,
+            session_id=output.session_id,
+            step=snapshot.step,
+            content=reason,
+        )
+        self.save(snapshot, events=[event])
+
+    def history(self, session_id: str, *, limit: int) -> list[RunSnapshot]:
+        """The last completed runs of a session, oldest first."""
+        return self._store.history(session_id, limit=limit)
+
+    def is_cancelled(self, run_id: str) -> bool:
+        """Whether a producer asked for the end of this run, as far as the last save or heartbeat told."""
+        return bool(self._run.cancel_reason) or self._lease.standing == "cancelled"
+
+    def tell(self, event: RunEvent) -> None:
+        """Show an event to the run's readers, unless a save has told it already."""
+        if not any(event is told for told in self._told):
+            self._claims.tell(self._run, event)
+
+    def _name_pools(self, dispatch: Sequence[ToolExecution], events: Sequence[RunEvent]) -> None:
+        started = [event.tool for event in events if isinstance(event, ToolCallStarted)]
+        for call in (*dispatch, *started):
+            if call.external_execution_required:
+                call.pool = self._pools.get(call.tool_name)

@@ -1,0 +1,57 @@
+"""Every Redis key, one function each; holds no command and reads nothing.
+
+Keys of one run carry its id as hash tag, so that they share a slot. What a pool may touch starts with
+`errandry:part:<pool>:`, so that one key pattern fences a pool's credential in.
+"""
+
+from __future__ import annotations
+
+# Indexes of the trusted side. Sorted sets are scored in server milliseconds.
+RUNS = "errandry:runs"  # run_id -> created; the owner is the finish script, which leaves only what is retained
+DUE = "errandry:due"  # run_id -> when the sweep should look at it
+AGENTS = "errandry:agents"  # agent name -> announced until
+
+
+def run(run_id: str) -> str:
+    """Hash: the snapshot and who holds it."""
+    return f"errandry:run:{{{run_id}}}"
+
+
+def events(run_id: str) -> str:
+    """Stream: what a reader of the run sees, written by the trusted side."""
+    return f"errandry:events:{{{run_id}}}"
+
+
+def people(run_id: str, step: int) -> str:
+    """Hash: the calls of one step that wait for a person."""
+    return f"errandry:people:{{{run_id}}}:{step}"
+
+
+def idempotency(key: str) -> str:
+    """String: the run that a producer's idempotency key stands for."""
+    return f"errandry:idempotency:{key}"
+
+
+def session(session_id: str) -> str:
+    """Sorted set: run_id -> finished, the completed runs of a session."""
+    return f"errandry:session:{session_id}"
+
+
+def part(pool: str, run_id: str, step: int) -> str:
+    """Hash: the calls of one step that one pool executes, with their answers."""
+    return f"errandry:part:{pool}:{{{run_id}}}:{step}"
+
+
+def part_events(pool: str, run_id: str) -> str:
+    """Stream: what the pool's workers tell of a run's calls."""
+    return f"errandry:part:{pool}:{{{run_id}}}:events"
+
+
+def pool_due(pool: str) -> str:
+    """Sorted set: call -> when the sweep should look at it."""
+    return f"errandry:part:{pool}:due"
+
+
+def pool_workers(pool: str) -> str:
+    """Hash: tool worker -> what it announced of itself (JSON)."""
+    return f"errandry:part:{pool}:workers"

@@ -1,0 +1,13 @@
+-- Save in the middle of a run; hand out the calls of its step, or retire the parts that it no longer waits for.
+-- KEYS run, events
+-- ARGV epoch, version, snapshot, step, waiting list ('' = nothing is pending, 'keep' = as before), parts, repush ms,
+--      retention of answered parts ms, event, ...
+-- -> {'saved', version, cancel reason or ''} | {'stale'}
+if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return {'stale'} end
+local version = write_down(KEYS[1], KEYS[2], ARGV[3], ARGV[4], 9)
+if ARGV[5] == '' then
+    retire_parts(KEYS[1], ARGV[8], false)
+elseif ARGV[5] ~= 'keep' then
+    hand_out(KEYS[1], ARGV[5], ARGV[6], ARGV[7])
+end
+return {'saved', version, redis.call('HGET', KEYS[1], 'cancel_reason') or ''}

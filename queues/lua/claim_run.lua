@@ -1,0 +1,21 @@
+-- Take the right to carry a run on: a new one, a paused one whose answers are all in, or one whose holder died.
+-- KEYS run, due
+-- ARGV run_id, owner, lease ms
+-- -> {'claimed', epoch, version, snapshot, agent, lane, call id, answer, ...} | {'held' | 'waiting' | 'missing'} | {'finished', status}
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status then return {'missing'} end
+if is_finished(status) then return {'finished', status} end
+local now, answers = now_ms(), all_answers(KEYS[1])
+if status == 'PAUSED' and not answers then return {'waiting'} end
+if status == 'RUNNING' then
+    if tonumber(redis.call('HGET', KEYS[1], 'lease_until')) > now then return {'held'} end
+    redis.call('HINCRBY', KEYS[1], 'deaths', 1)
+end
+local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+redis.call('HSET', KEYS[1], 'status', 'RUNNING', 'owner', ARGV[2], 'lease_until', now + ARGV[3])
+redis.call('HDEL', KEYS[1], 'repushes')
+redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+local kept = redis.call('HMGET', KEYS[1], 'version', 'snapshot', 'agent', 'lane')
+local reply = {'claimed', tostring(epoch), kept[1], kept[2], kept[3], kept[4]}
+for _, value in ipairs(answers or {}) do reply[#reply + 1] = value end
+return reply

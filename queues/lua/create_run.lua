@@ -1,0 +1,26 @@
+-- Store a run and publish its start; a known idempotency key stores nothing.
+-- KEYS run, runs index, due, agents queue, announced agents, idempotency key
+-- ARGV run_id, agent, lane, snapshot, message, fingerprint ('' = no idempotency key), retention ms, repush ms
+-- -> {'created'} | {'repeated', run_id} | {'conflict', run_id} | {'exists'} | {'unknown_agent', name, ...}
+local now = now_ms()
+if ARGV[6] ~= '' then
+    local known = redis.call('HMGET', KEYS[6], 'run_id', 'fingerprint')
+    if known[1] then return {known[2] == ARGV[6] and 'repeated' or 'conflict', known[1]} end
+end
+if redis.call('EXISTS', KEYS[1]) == 1 then return {'exists'} end
+local announced, names = redis.call('HGETALL', KEYS[5]), {'unknown_agent'}
+for i = 1, #announced, 2 do
+    if tonumber(announced[i + 1]) > now then names[#names + 1] = announced[i] end
+    if announced[i] == ARGV[2] then names = {} break end
+end
+if #names > 1 then return names end
+redis.call('HSET', KEYS[1], 'snapshot', ARGV[4], 'version', 1, 'status', 'PENDING', 'agent', ARGV[2], 'lane', ARGV[3],
+           'epoch', 0, 'created', now)
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+redis.call('ZADD', KEYS[3], now + ARGV[8], ARGV[1])
+if ARGV[6] ~= '' then
+    redis.call('HSET', KEYS[6], 'run_id', ARGV[1], 'fingerprint', ARGV[6])
+    redis.call('PEXPIRE', KEYS[6], ARGV[7])
+end
+redis.call('LPUSH', KEYS[4], ARGV[5])
+return {'created'}

@@ -1,0 +1,95 @@
+-- Put in front of every script: the clock, the fence, and what "all answers are in" and "settled" mean.
+-- A run hash:  snapshot version status agent lane step epoch owner lease_until waiting deaths repushes cancel_reason
+-- A part hash: outstanding lane agents_queue continuation cancelled, and per call
+--              state:<id> (queued | executing | settled) request:<id> queued:<id> epoch:<id> owner:<id> lease:<id> pushes:<id> answer:<id>
+
+local REPUSH_CAP_MS = 300000
+
+local function now_ms()
+    local time = redis.call('TIME')
+    return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function is_finished(status)
+    return status == 'COMPLETED' or status == 'ERROR' or status == 'CANCELLED'
+end
+
+-- Whether the writer still holds the run: its claim's epoch and the version that it read.
+local function is_fenced_off(run, epoch, version)
+    local held = redis.call('HMGET', run, 'epoch', 'version', 'status')
+    return held[1] ~= epoch or held[2] ~= version or held[3] ~= 'RUNNING'
+end
+
+-- The waiting list of a run, [{key=<part>, calls={<id>, ...}}, ...]; it stands on the trusted side, so a pool
+-- cannot shorten it.
+local function waiting_parts(run)
+    local waiting = redis.call('HGET', run, 'waiting')
+    if not waiting or waiting == '' then return {} end
+    return cjson.decode(waiting)
+end
+
+-- Flat {id, answer, ...} once every call of the waiting list has its answer, else nil.
+local function all_answers(run)
+    local answers = {}
+    for _, part in ipairs(waiting_parts(run)) do
+        for _, id in ipairs(part.calls) do
+            local answer = redis.call('HGET', part.key, 'answer:' .. id)
+            if not answer then return nil end
+            answers[#answers + 1] = id
+            answers[#answers + 1] = answer
+        end
+    end
+    return answers
+end
+
+-- Write the snapshot and tell the readers, in one step; returns the new version.
+local function write_down(run, events, snapshot, step, told)
+    redis.call('HSET', run, 'snapshot', snapshot, 'step', step)
+    for i = told, #ARGV do redis.call('XADD', events, '*', 'event', ARGV[i]) end
+    return tostring(redis.call('HINCRBY', run, 'version', 1))
+end
+
+-- Hand the calls of a step out: parts and messages in one step, so that no crash can separate them.
+--   parts: [{key, due, lane, agents_queue, continuation, calls: [{id, request, queue, message, due_member}]}];
+--   a people's part has no due set, and its calls have no queue
+local function hand_out(run, waiting, parts, repush_ms)
+    local now = now_ms()
+    redis.call('HSET', run, 'waiting', waiting)
+    for _, part in ipairs(cjson.decode(parts)) do
+        redis.call('HSET', part.key, 'outstanding', #part.calls, 'lane', part.lane, 'agents_queue', part.agents_queue,
+                   'continuation', part.continuation)
+        for _, call in ipairs(part.calls) do
+            redis.call('HSET', part.key, 'state:' .. call.id, 'queued', 'request:' .. call.id, call.request,
+                       'queued:' .. call.id, now, 'epoch:' .. call.id, 0)
+            if part.due then
+                redis.call('LPUSH', call.queue, call.message)
+                redis.call('ZADD', part.due, now + repush_ms, call.due_member)
+            end
+        end
+    end
+end
+
+-- Parts that a run no longer waits for stay for a while, so that late copies of a call still learn that it is settled.
+local function retire_parts(run, retention_ms, cancelled)
+    for _, part in ipairs(waiting_parts(run)) do
+        if redis.call('EXISTS', part.key) == 1 then
+            if cancelled then redis.call('HSET', part.key, 'cancelled', 1) end
+            redis.call('PEXPIRE', part.key, retention_ms)
+        end
+    end
+    redis.call('HDEL', run, 'waiting')
+end
+
+local function repush_delay(key, field, base_ms)
+    local count = redis.call('HINCRBY', key, field, 1)
+    return math.min(base_ms * 2 ^ math.min(count - 1, 12), REPUSH_CAP_MS)
+end
+
+-- The one place where a call gets its answer: first writer wins, the last one of the part sends the continuation.
+local function settle(part, id, answer, agents_queue)
+    redis.call('HSET', part, 'state:' .. id, 'settled', 'answer:' .. id, answer)
+    redis.call('HDEL', part, 'lease:' .. id, 'owner:' .. id)
+    if redis.call('HINCRBY', part, 'outstanding', -1) > 0 then return 'settled' end
+    redis.call('LPUSH', agents_queue, redis.call('HGET', part, 'continuation'))
+    return 'last'
+end

@@ -1,0 +1,24 @@
+-- Write a call's answer; the first one counts, and the last one of the part sends the continuation.
+-- KEYS part, pool due, part events, agents queue
+-- ARGV call id, epoch, due member, answer, event, continuation's due member, repush ms, retry ms (0 = final)
+-- -> 'settled' | 'last' | 'retry' | 'already' | 'stale' | 'missing'
+local state = redis.call('HGET', KEYS[1], 'state:' .. ARGV[1])
+if not state then return 'missing' end
+if state == 'settled' then
+    redis.call('HINCRBY', KEYS[1], 'refused', 1)
+    return 'already'
+end
+if state ~= 'executing' or redis.call('HGET', KEYS[1], 'epoch:' .. ARGV[1]) ~= ARGV[2] then
+    redis.call('HINCRBY', KEYS[1], 'refused', 1)
+    return 'stale'
+end
+redis.call('XADD', KEYS[3], '*', 'event', ARGV[5])
+if tonumber(ARGV[8]) > 0 then
+    redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'queued')
+    redis.call('ZADD', KEYS[2], now_ms() + ARGV[8], ARGV[3])
+    return 'retry'
+end
+redis.call('ZREM', KEYS[2], ARGV[3])
+local verdict = settle(KEYS[1], ARGV[1], ARGV[4], KEYS[4])
+if verdict == 'last' then redis.call('ZADD', KEYS[2], now_ms() + ARGV[7], ARGV[6]) end
+return verdict

@@ -1,0 +1,95 @@
+"""The parts of a step: which of its calls go to which pool, and which wait for a person; publishes nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent_core.tools.execution import ToolExecution
+from agent_core.tools.function import Function
+from queues import keys
+from queues.envelopes import call_envelope, continuation_envelope
+from queues.protocol import CallRequest, due_member
+from queues.topology import Lane, agents_queue
+
+
+@dataclass(frozen=True)
+class Part:
+    """The calls of one step that one pool executes, or that people answer (`pool` is None)."""
+
+    pool: str | None
+    run_id: str
+    step: int
+    lane: Lane
+    parent_id: str
+    calls: tuple[CallRequest, ...]
+
+    @property
+    def key(self) -> str:
+        if self.pool is None:
+            return keys.people(self.run_id, self.step)
+        return keys.part(self.pool, self.run_id, self.step)
+
+    def render(self, agent: str, step: int) -> dict[str, object]:
+        """The part as `dispatch_calls.lua` wants it, with its messages ready-made."""
+        rendered: dict[str, object] = {
+            "key": self.key,
+            "lane": self.lane,
+            "agents_queue": agents_queue(self.lane),
+            "continuation": continuation_envelope(agent, self.run_id, step, self.lane).render(),
+            "calls": [self._render_call(call) for call in self.calls],
+        }
+        if self.pool is not None:
+            rendered["due"] = keys.pool_due(self.pool)
+        return rendered
+
+    def _render_call(self, call: CallRequest) -> dict[str, str]:
+        rendered = {"id": call.tool_call_id, "request": call.model_dump_json()}
+        if self.pool is not None:
+            ids = (call.run_id, call.step, call.tool_call_id)
+            envelope = call_envelope(self.pool, call.tool_name, ids, self.lane, parent_id=self.parent_id)
+            rendered |= {
+                "queue": envelope.queue,
+                "message": envelope.render(),
+                "due_member": due_member(*ids, call.tool_name),
+            }
+        return rendered
+
+
+def parts_of(
+    run_id: str,
+    calls: Sequence[ToolExecution],
+    *,
+    functions: Mapping[str, Function],
+    lane: Lane,
+    parent_id: str,
+) -> list[Part]:
+    """One part for each pool among the calls, and one for the calls that people answer."""
+    by_pool: dict[str | None, list[ToolExecution]] = {}
+    for call in calls:
+        by_pool.setdefault(call.pool if call.external_execution_required else None, []).append(call)
+    return [
+        Part(
+            pool=pool,
+            run_id=run_id,
+            step=members[0].step,
+            lane=lane,
+            parent_id=parent_id,
+            calls=tuple(_request(run_id, call, functions[call.tool_name]) for call in members),
+        )
+        for pool, members in by_pool.items()
+    ]
+
+
+def _request(run_id: str, call: ToolExecution, function: Function) -> CallRequest:
+    return CallRequest(
+        run_id=run_id,
+        step=call.step,
+        tool_call_id=call.tool_call_id,
+        tool_name=call.tool_name,
+        tool_args=call.tool_args,
+        timeout_seconds=function.timeout_seconds,
+        max_attempts=function.max_attempts,
+        backoff_seconds=function.backoff_seconds,
+        on_lost=function.on_lost,
+    )

@@ -1,0 +1,163 @@
+"""Runs on the queue as producers see them: create, load, cancel, answer. Carries no run on; that needs a claim.
+
+The run's hash is the truth, and every state change of it is one script.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import redis
+
+from agent_core.cancelling import cancel
+from agent_core.errors import RunNotFoundError
+from agent_core.events import RunCancelled
+from agent_core.run import RunSnapshot, RunStatus
+from agent_core.tools.execution import CallAnswer
+from queues import keys
+from queues.envelopes import start_envelope
+from queues.errors import IdempotencyConflictError, QueueError, UnknownAgentError
+from queues.event_stream import stored_event
+from queues.replies import fields, newest
+from queues.scripts import Scripts
+from queues.timing import Timing, milliseconds
+from queues.topology import Lane, agents_queue, lane_named
+
+CancelWord = Literal["cancelled", "requested", "finished", "changed"]
+AnswerWord = Literal["settled", "last", "already", "missing"]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as it lies in Redis: its snapshot with the version and status that count, and its lane."""
+
+    snapshot: RunSnapshot
+    lane: Lane
+
+
+class Runs:
+    """The runs on the queue. Every method may be repeated."""
+
+    def __init__(self, connection: redis.Redis, *, timing: Timing) -> None:
+        self._connection = connection
+        self._scripts = Scripts(connection)
+        self._timing = timing
+
+    def create(self, snapshot: RunSnapshot, *, agent: str, lane: Lane, idempotency_key: str | None = None) -> str:
+        """Store a new run and publish its start in one step; returns the run's id.
+
+        With a known `idempotency_key` nothing is stored and the id of the run it stands for is returned; the same key
+        with another agent or input raises IdempotencyConflictError. An agent that none of the announced agent
+        workers offers raises UnknownAgentError.
+        """
+        run_id = snapshot.output.run_id
+        verdict, *rest = self._scripts.row(
+            "create_run",
+            [
+                keys.run(run_id),
+                keys.RUNS,
+                keys.DUE,
+                agents_queue(lane),
+                keys.AGENTS,
+                keys.idempotency(idempotency_key or ""),
+            ],
+            [
+                run_id,
+                agent,
+                lane,
+                snapshot.to_json(),
+                start_envelope(agent, run_id, lane).render(),
+                json.dumps([agent, snapshot.output.input], sort_keys=True, default=str) if idempotency_key else "",
+                milliseconds(self._timing.retention_seconds),
+                milliseconds(self._timing.repush_seconds),
+            ],
+        )
+        match verdict:
+            case "created":
+                return run_id
+            case "repeated":
+                return rest[0]
+            case "conflict":
+                raise IdempotencyConflictError(
+                    f"idempotency key {idempotency_key!r} already stands for run {rest[0]}, which has another agent or "
+                    "input; use a new key for a new run"
+                )
+            case "unknown_agent":
+                raise UnknownAgentError(
+                    f"no agent worker offers an agent named {agent!r}; on offer: {', '.join(sorted(rest))}"
+                )
+            case _:
+                raise QueueError(f"run {run_id} exists already; leave run_id out to get a new one")
+
+    def load(self, run_id: str) -> StoredRun:
+        """The run as it is stored now; RunNotFoundError if there is none (or no longer)."""
+        stored, version, status, lane = fields(
+            self._connection, keys.run(run_id), "snapshot", "version", "status", "lane"
+        )
+        if stored is None or version is None or status is None:
+            raise RunNotFoundError(f"there is no run {run_id!r}; finished runs are kept for a limited time only")
+        snapshot = RunSnapshot.from_json(stored)
+        snapshot.version = int(version)
+        snapshot.output.status = RunStatus(status)
+        return StoredRun(snapshot, lane_named(lane))
+
+    def latest(self, *, limit: int) -> list[StoredRun]:
+        """The newest runs first; entries whose run is gone are taken out of the index on the way."""
+        found: list[StoredRun] = []
+        for run_id in newest(self._connection, keys.RUNS, limit):
+            try:
+                found.append(self.load(run_id))
+            except RunNotFoundError:
+                self._connection.zrem(keys.RUNS, run_id)
+        return found
+
+    def cancel(self, stored: StoredRun, *, reason: str) -> CancelWord:
+        """End a run that nobody holds, or ask the holder of a running one to stop.
+
+        `changed` means that the run has moved on since it was loaded: load it again.
+        """
+        snapshot = stored.snapshot
+        if not snapshot.output.status.is_finished:
+            cancel(snapshot)
+        if reason:
+            snapshot.output.error = f"The run was cancelled: {reason}"
+        event = RunCancelled(
+            run_id=snapshot.run_id,
+            agent_name=snapshot.output.agent_name,
+            session_id=snapshot.output.session_id,
+            step=snapshot.step,
+            content=snapshot.output.error,
+        )
+        word = self._scripts.word(
+            "cancel_run",
+            [keys.run(snapshot.run_id), keys.DUE, keys.events(snapshot.run_id)],
+            [
+                snapshot.version,
+                snapshot.to_json(),
+                snapshot.run_id,
+                stored_event(event),
+                reason or "cancelled",
+                milliseconds(self._timing.retention_seconds),
+            ],
+        )
+        match word:
+            case "cancelled" | "requested" | "finished" | "changed":
+                return word
+            case _:
+                raise RunNotFoundError(f"there is no run {snapshot.run_id!r} to cancel")
+
+    def answer(self, run: StoredRun, tool_call_id: str, answer: CallAnswer) -> AnswerWord:
+        """Write a person's answer down: `settled`, `last` (the run goes on), `already` or `missing`."""
+        run_id = run.snapshot.output.run_id
+        word = self._scripts.word(
+            "answer_person",
+            [keys.people(run_id, run.snapshot.step), keys.DUE, agents_queue(run.lane)],
+            [tool_call_id, answer.model_dump_json(), run_id, milliseconds(self._timing.repush_seconds)],
+        )
+        match word:
+            case "settled" | "last" | "already" | "missing":
+                return word
+            case _:
+                raise ValueError(f"answer_person answered {word!r}")

@@ -1,0 +1,45 @@
+"""Loads the Lua scripts, one per state change; knows neither keys nor what a script means."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TypeAlias
+
+import redis
+
+Argument: TypeAlias = str | int | float
+Reply: TypeAlias = str | int | list[str]
+
+
+@cache
+def _source(name: str) -> str:
+    folder = files("queues") / "lua"
+    return folder.joinpath("prelude.lua").read_text() + folder.joinpath(f"{name}.lua").read_text()
+
+
+class Scripts:
+    """Runs `lua/<name>.lua` atomically on the server; sends the source only where the server lacks it."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self._connection = connection
+
+    def run(self, name: str, keys: list[str], arguments: list[Argument]) -> Reply:
+        """The script's reply; a server that restarted without its script cache is served all the same."""
+        script = self._connection.register_script(_source(name))
+        reply: Reply = script(keys=keys, args=arguments)
+        return reply
+
+    def word(self, name: str, keys: list[str], arguments: list[Argument]) -> str:
+        """The reply of a script that answers with one word."""
+        reply = self.run(name, keys, arguments)
+        if not isinstance(reply, str):
+            raise TypeError(f"script {name} answered {reply!r}, not a word")
+        return reply
+
+    def row(self, name: str, keys: list[str], arguments: list[Argument]) -> list[str]:
+        """The reply of a script that answers with a list."""
+        reply = self.run(name, keys, arguments)
+        if not isinstance(reply, list):
+            raise TypeError(f"script {name} answered {reply!r}, not a list")
+        return reply

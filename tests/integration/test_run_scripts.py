@@ -1,0 +1,328 @@
+"""The scripts of runs and calls against a real server: one claim at a time, one answer per call, one continuation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import redis
+
+from agent_core.errors import RunNotFoundError, StaleRunError
+from agent_core.events import RunCompleted, RunPaused
+from agent_core.run import RunStatus
+from agent_core.tools.execution import CallOutcome, CallResult, Confirmation, ToolExecution
+from queues import keys
+from queues.calls import Calls, ClaimedCall
+from queues.claims import ClaimedRun, Claims
+from queues.errors import IdempotencyConflictError, UnknownAgentError
+from queues.repairs import Repairs
+from queues.runs import Runs
+from queues.topology import AGENTS_QUEUE
+from tests.support.queue_floor import (
+    EXPIRED,
+    TIMING,
+    address,
+    at_step_one,
+    claimed,
+    external,
+    function,
+    parts,
+    pending_snapshot,
+)
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.redis
+
+DONE = CallResult(content="found")
+
+
+class Floor:
+    """The stores of one server, under one timing."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self.connection = connection
+        self.runs = Runs(connection, timing=TIMING)
+        self.claims = Claims(connection, timing=TIMING)
+        self.calls = Calls(connection, timing=TIMING, worker="shell@test")
+        self.repairs = Repairs(connection, timing=TIMING)
+
+    def submitted(self) -> str:
+        return self.runs.create(pending_snapshot(), agent="ops", lane="normal")
+
+    def dispatched(self, *calls: ToolExecution, **tool: object) -> ClaimedRun:
+        """A claimed run at step 1, with the calls handed out and the start message taken from the queue."""
+        run = claimed(self.claims, self.submitted())
+        self.connection.delete(AGENTS_QUEUE)
+        snapshot = at_step_one(run.snapshot, calls)
+        return self.claims.checkpoint(run, snapshot, parts(run, calls, function(**tool)), [])
+
+    def paused(self, *calls: ToolExecution, **tool: object) -> ClaimedRun:
+        run = self.dispatched(*calls, **tool)
+        return self.pause(run)
+
+    def pause(self, run: ClaimedRun) -> ClaimedRun:
+        snapshot = run.snapshot
+        snapshot.output.status = RunStatus.PAUSED
+        return self.claims.pause(run, snapshot, [], [RunPaused(run_id=run.run_id, agent_name="ops")])
+
+    def executing(self, run_id: str, tool_call_id: str, calls: Calls | None = None) -> ClaimedCall:
+        call = (calls or self.calls).claim(address(run_id, tool_call_id), sandbox_level="ns")
+        assert isinstance(call, ClaimedCall), call
+        return call
+
+    def continuations(self) -> int:
+        return int(self.connection.llen(AGENTS_QUEUE))
+
+
+@pytest.fixture
+def floor(redis_connection: redis.Redis) -> Floor:
+    return Floor(redis_connection)
+
+
+def test_a_submitted_run_is_stored_and_published_in_one_step(floor: Floor) -> None:
+    run_id = floor.submitted()
+    assert floor.runs.load(run_id).snapshot.output.status is RunStatus.PENDING
+    assert floor.continuations() == 1
+
+
+def test_one_idempotency_key_gives_one_run(floor: Floor) -> None:
+    first = pending_snapshot()
+    run_id = floor.runs.create(first, agent="ops", lane="normal", idempotency_key="order-7")
+    assert floor.runs.create(pending_snapshot(), agent="ops", lane="normal", idempotency_key="order-7") == run_id
+    assert floor.continuations() == 1
+    with pytest.raises(IdempotencyConflictError, match="order-7"):
+        floor.runs.create(pending_snapshot("other"), agent="other", lane="normal", idempotency_key="order-7")
+
+
+def test_an_unknown_agent_is_refused_once_agents_are_announced(floor: Floor) -> None:
+    floor.claims.announce(["support", "billing"], valid_seconds=30)
+    with pytest.raises(UnknownAgentError, match="billing, support"):
+        floor.submitted()
+    assert floor.continuations() == 0
+    floor.claims.announce(["ops"], valid_seconds=30)
+    assert floor.submitted()
+
+
+def test_an_announcement_that_ran_out_refuses_nobody(floor: Floor) -> None:
+    floor.claims.announce(["support"], valid_seconds=0)
+    assert floor.submitted()
+
+
+def test_a_run_has_one_holder_at_a_time(floor: Floor) -> None:
+    run_id = floor.submitted()
+    claimed(floor.claims, run_id)
+    assert floor.claims.claim(run_id, owner="another") == "held"
+
+
+def test_an_unknown_run_is_no_run(floor: Floor) -> None:
+    assert floor.claims.claim("run_nothing", owner="me") == "missing"
+    with pytest.raises(RunNotFoundError, match="run_nothing"):
+        floor.runs.load("run_nothing")
+
+
+def test_a_holder_that_lost_its_lease_writes_nothing(floor: Floor, redis_connection: redis.Redis) -> None:
+    run_id = floor.submitted()
+    frozen = claimed(Claims(redis_connection, timing=EXPIRED), run_id)
+    successor = claimed(floor.claims, run_id)
+    assert successor.epoch != frozen.epoch
+    with pytest.raises(StaleRunError):
+        floor.claims.checkpoint(frozen, at_step_one(frozen.snapshot, []), [], [])
+    assert floor.claims.renew(frozen) == "lost"
+    assert floor.claims.renew(successor) == "held"
+    assert floor.runs.load(run_id).snapshot.step == 0
+
+
+def test_dispatch_hands_each_call_to_its_pool(floor: Floor) -> None:
+    floor.dispatched(external("a"), external("b", "python"), external("c"))
+    assert (floor.connection.llen("tools.shell"), floor.connection.llen("tools.python")) == (2, 1)
+
+
+def test_the_last_answer_of_the_step_continues_the_run(floor: Floor) -> None:
+    run = floor.paused(external("a"), external("b"))
+    assert floor.calls.settle(floor.executing(run.run_id, "a"), DONE) == "settled"
+    assert floor.claims.claim(run.run_id, owner="early") == "waiting"
+    assert floor.continuations() == 0
+    assert floor.calls.settle(floor.executing(run.run_id, "b"), DONE) == "last"
+    assert floor.continuations() == 1
+    continued = claimed(floor.claims, run.run_id)
+    assert continued.answers == {"a": DONE, "b": DONE}
+    assert floor.claims.claim(run.run_id, owner="copy") == "held"
+
+
+def test_parts_of_two_pools_are_joined_by_the_claim(floor: Floor) -> None:
+    run = floor.paused(external("a"), external("b", "python"))
+    assert floor.calls.settle(floor.executing(run.run_id, "a"), DONE) == "last"
+    assert floor.claims.claim(run.run_id, owner="early") == "waiting"
+    other = floor.calls.claim(address(run.run_id, "b", "python"), sandbox_level="ns")
+    assert isinstance(other, ClaimedCall)
+    assert floor.calls.settle(other, DONE) == "last"
+    assert set(claimed(floor.claims, run.run_id).answers) == {"a", "b"}
+
+
+def test_answers_that_came_before_the_pause_still_continue_the_run(floor: Floor) -> None:
+    run = floor.dispatched(external("a"))
+    floor.calls.settle(floor.executing(run.run_id, "a"), DONE)
+    assert floor.claims.claim(run.run_id, owner="early") == "held"  # this hint goes unheard
+    floor.connection.delete(AGENTS_QUEUE)
+    floor.pause(run)
+    assert floor.continuations() == 1
+    assert claimed(floor.claims, run.run_id).answers == {"a": DONE}
+
+
+def test_a_pause_that_hands_calls_out_does_both_in_one_step(floor: Floor) -> None:
+    run = claimed(floor.claims, floor.submitted())
+    snapshot = at_step_one(run.snapshot, [external("a")])
+    snapshot.output.status = RunStatus.PAUSED
+    floor.claims.pause(run, snapshot, parts(run, [external("a")]), [])
+    assert floor.connection.llen("tools.shell") == 1
+    assert floor.claims.claim(run.run_id, owner="early") == "waiting"
+
+
+def test_a_call_is_executed_by_one_worker_at_a_time(floor: Floor) -> None:
+    run = floor.paused(external("a"))
+    floor.executing(run.run_id, "a")
+    assert floor.calls.claim(address(run.run_id, "a"), sandbox_level="ns") == "held"
+    assert floor.calls.claim(address(run.run_id, "unknown"), sandbox_level="ns") == "missing"
+
+
+def test_the_first_answer_stands(floor: Floor) -> None:
+    run = floor.paused(external("a"))
+    call = floor.executing(run.run_id, "a")
+    floor.calls.settle(call, DONE)
+    assert floor.calls.settle(call, CallResult(content="another")) == "already"
+    assert floor.calls.claim(address(run.run_id, "a"), sandbox_level="ns") == "settled"
+    assert claimed(floor.claims, run.run_id).answers == {"a": DONE}
+    assert floor.continuations() == 1
+
+
+def test_a_lost_call_is_reported_and_never_executed_again(floor: Floor, redis_connection: redis.Redis) -> None:
+    run = floor.paused(external("a"))
+    dying = Calls(redis_connection, timing=EXPIRED, worker="dying@test")
+    call = floor.executing(run.run_id, "a", dying)
+    floor.connection.delete("tools.shell")
+    assert sweep_calls(floor) == ["lost"]
+    assert floor.connection.llen("tools.shell") == 0
+    answer = claimed(floor.claims, run.run_id).answers["a"]
+    assert isinstance(answer, CallResult) and answer.outcome is CallOutcome.LOST
+    assert answer.metrics.worker == "dying@test"
+    assert dying.settle(call, DONE) == "already"
+
+
+def test_a_lost_call_of_a_repeatable_tool_is_executed_again(floor: Floor, redis_connection: redis.Redis) -> None:
+    run = floor.paused(external("a"), on_lost="retry", max_attempts=2)
+    dying = Calls(redis_connection, timing=EXPIRED, worker="dying@test")
+    first = floor.executing(run.run_id, "a", dying)
+    assert sweep_calls(floor) == ["pushed"]
+    second = floor.executing(run.run_id, "a")
+    assert second.attempt == 2
+    assert dying.settle(first, DONE) == "stale"
+    assert floor.calls.settle(second, DONE) == "last"
+
+
+def test_a_failed_attempt_goes_back_to_the_queue_after_its_wait(floor: Floor) -> None:
+    run = floor.paused(external("a"), max_attempts=2)
+    failed = CallResult(outcome=CallOutcome.FAILED, content="no")
+    assert floor.calls.settle(floor.executing(run.run_id, "a"), failed, retry_after_seconds=0.001) == "retry"
+    assert floor.continuations() == 0
+    wait_until(lambda: sweep_calls(floor) == ["pushed"], "the wait is over")
+    assert floor.executing(run.run_id, "a").attempt == 2
+
+
+def test_a_lost_call_message_is_published_again(floor: Floor, redis_connection: redis.Redis) -> None:
+    run = floor.paused(external("a"))
+    floor.connection.delete("tools.shell")
+    floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
+    assert sweep_calls(floor) == ["pushed"]
+    assert floor.connection.llen("tools.shell") == 1
+    assert sweep_calls(floor) == []  # ever more rarely, not at each pass
+
+
+def test_a_lost_start_and_a_lost_continuation_are_published_again(floor: Floor, redis_connection: redis.Redis) -> None:
+    eager = Runs(redis_connection, timing=EXPIRED)
+    run_id = eager.create(pending_snapshot(), agent="ops", lane="normal")
+    floor.connection.delete(AGENTS_QUEUE)
+    assert sweep_runs(floor) == ["pushed"]
+    assert floor.continuations() == 1
+
+    run = floor.paused(external("a"))
+    call = floor.executing(run.run_id, "a", Calls(redis_connection, timing=EXPIRED, worker="w"))
+    Calls(redis_connection, timing=EXPIRED, worker="w").settle(call, DONE)
+    floor.connection.delete(AGENTS_QUEUE)
+    assert sweep_calls(floor) == ["pushed"]
+    assert floor.continuations() == 1
+    assert floor.runs.load(run_id).snapshot.output.status is RunStatus.PENDING
+
+
+def test_a_run_whose_worker_died_is_given_to_another(floor: Floor, redis_connection: redis.Redis) -> None:
+    run_id = floor.submitted()
+    claimed(Claims(redis_connection, timing=EXPIRED), run_id)
+    floor.connection.delete(AGENTS_QUEUE)
+    assert sweep_runs(floor) == ["pushed"]
+    claimed(floor.claims, run_id)
+    floor.connection.zadd(keys.DUE, {run_id: 1})
+    assert sweep_runs(floor) == ["held"]
+
+
+def test_a_paused_run_leaves_nothing_due_and_no_lease(floor: Floor) -> None:
+    run = floor.paused(external("a", pool=None))
+    assert floor.connection.zrange(keys.DUE, 0, -1) == []
+    assert floor.connection.hmget(keys.run(run.run_id), ["owner", "lease_until"]) == [None, None]
+
+
+def test_a_person_answers_once_and_the_run_goes_on(floor: Floor) -> None:
+    asked = ToolExecution(tool_call_id="a", tool_name="look_up", step=1, requires_confirmation=True)
+    run = floor.paused(asked)
+    stored = floor.runs.load(run.run_id)
+    assert floor.runs.answer(stored, "unknown", Confirmation(confirmed=True)) == "missing"
+    assert floor.runs.answer(stored, "a", Confirmation(confirmed=True)) == "last"
+    assert floor.runs.answer(stored, "a", Confirmation(confirmed=False)) == "already"
+    assert claimed(floor.claims, run.run_id).answers == {"a": Confirmation(confirmed=True)}
+
+
+def test_a_finished_run_is_kept_for_a_while_and_claimed_by_nobody(floor: Floor) -> None:
+    run = claimed(floor.claims, floor.submitted())
+    run.snapshot.output.status = RunStatus.COMPLETED
+    floor.claims.finish(run, run.snapshot, [RunCompleted(run_id=run.run_id, agent_name="ops")])
+    assert floor.claims.claim(run.run_id, owner="late") == "finished"
+    assert 0 < floor.connection.pttl(keys.run(run.run_id)) <= TIMING.retention_seconds * 1000
+    with pytest.raises(StaleRunError):
+        floor.claims.checkpoint(run, run.snapshot, [], [])
+
+
+def test_cancelling_a_paused_run_ends_it_and_its_calls_at_once(floor: Floor) -> None:
+    run = floor.paused(external("a"), external("b"))
+    executing = floor.executing(run.run_id, "a")
+    assert cancel(floor, run.run_id) == "cancelled"
+    assert floor.runs.load(run.run_id).snapshot.output.status is RunStatus.CANCELLED
+    assert floor.calls.renew(executing) == "cancelled"
+    assert floor.calls.claim(address(run.run_id, "b"), sandbox_level="ns") == "cancelled"
+    assert cancel(floor, run.run_id) == "finished"
+
+
+def test_cancelling_a_running_run_tells_its_holder(floor: Floor) -> None:
+    run = claimed(floor.claims, floor.submitted())
+    assert cancel(floor, run.run_id) == "requested"
+    assert floor.claims.renew(run) == "cancelled"
+    assert floor.claims.checkpoint(run, run.snapshot, [], []).cancel_reason == "no longer wanted"
+
+
+@pytest.mark.parametrize(
+    "told", ['{"kind": "result", "outcome": "won"}', "{", '{"kind": "confirmation", "confirmed": true}']
+)
+def test_an_answer_that_no_tool_worker_gives_is_a_failed_call(floor: Floor, told: str) -> None:
+    run = floor.paused(external("a"))
+    floor.connection.hset(keys.part("shell", run.run_id, 1), mapping={"answer:a": told, "state:a": "settled"})
+    answer = claimed(floor.claims, run.run_id).answers["a"]
+    assert isinstance(answer, CallResult) and answer.outcome is CallOutcome.FAILED
+
+
+def cancel(floor: Floor, run_id: str) -> str:
+    return floor.runs.cancel(floor.runs.load(run_id), reason="no longer wanted")
+
+
+def sweep_calls(floor: Floor, pool: str = "shell") -> Sequence[str]:
+    return [floor.repairs.look_at_call(pool, entry) for entry in floor.repairs.due_calls(pool, limit=10)]
+
+
+def sweep_runs(floor: Floor) -> Sequence[str]:
+    return [floor.repairs.look_at_run(run_id) for run_id in floor.repairs.due_runs(limit=10)]

@@ -1,0 +1,45 @@
+"""Fixtures with a real embedded server: one for the whole session, an empty database for each test.
+
+The conftest.py of the tests hands them on: take `redis_url` or `redis_connection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from queues.connections import connect
+from queues.embedded import EmbeddedServer
+
+
+@pytest.fixture(scope="session")
+def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """The session's server. Whoever kills it calls `revive` afterwards."""
+    with EmbeddedServer.start(tmp_path_factory.mktemp("valkey") / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(embedded_server: EmbeddedServer) -> str:
+    """The address of an empty server: no keys, no loaded scripts, no users but the default one."""
+    embedded_server.revive()
+    connection = connect(embedded_server.url)
+    try:
+        connection.flushall()
+        connection.script_flush()
+        others = [str(user) for user in connection.acl_users() if user != "default"]
+        if others:
+            connection.acl_deluser(*others)
+    finally:
+        connection.close()
+    return embedded_server.url
+
+
+@pytest.fixture
+def redis_connection(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of the empty server; text in, text out."""
+    connection = connect(redis_url)
+    yield connection
+    connection.close()

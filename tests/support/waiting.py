@@ -1,0 +1,28 @@
+"""Waits for a condition with a bound, and looks at processes from outside.
+
+It never sleeps for a time that a test relies on: only until something holds, or the bound is over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def wait_until(condition: Callable[[], object], what: str, *, timeout_seconds: float = 10.0) -> None:
+    """Returns as soon as `condition()` is true; fails the test with `what` after the bound."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_seconds:g} s in vain until {what}")
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    """True while the process exists and has not ended; a zombie has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
