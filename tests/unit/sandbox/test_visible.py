@@ -1,0 +1,75 @@
+"""What would be shown to tools, without starting any."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from workers.sandbox.base import SandboxUnavailableError
+from workers.sandbox.visible import view_of
+
+
+def _places(project: Path) -> list[Path]:
+    return [bind.place for bind in view_of(project).trees]
+
+
+def test_project_and_interpreter_are_shown_and_each_once(tmp_path: Path) -> None:
+    places = _places(tmp_path)
+
+    assert tmp_path in places
+    assert len(places) == len(set(places))
+    assert any(Path(sys.prefix).is_relative_to(place) for place in places)
+    assert any(Path(sys.base_prefix).is_relative_to(place) or sys.base_prefix.startswith("/usr") for place in places)
+
+
+def test_parents_come_before_children(tmp_path: Path) -> None:
+    places = _places(tmp_path)
+
+    assert [len(place.parts) for place in places] == sorted(len(place.parts) for place in places)
+
+
+@pytest.mark.parametrize("entry", ["/", "/tmp", "/home", ""])
+def test_a_wide_entry_of_the_import_path_is_not_shown(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [entry, *sys.path])
+
+    view = view_of(tmp_path)
+    assert Path(entry) not in [bind.place for bind in view.trees]
+    assert entry not in view.python_path
+
+
+@pytest.mark.parametrize("folder", ["/", "/tmp", "/usr/..", "/var"])
+def test_a_system_folder_is_no_project(folder: str) -> None:
+    with pytest.raises(SandboxUnavailableError, match="folder of their own"):
+        view_of(Path(folder))
+
+
+def test_a_home_below_the_project_counts_as_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "people" / "ann"))
+
+    with pytest.raises(SandboxUnavailableError, match="folder of their own"):
+        view_of(tmp_path)
+    view_of(tmp_path / "people" / "ann" / "project")
+
+
+def test_what_to_cover_is_asked_anew(tmp_path: Path) -> None:
+    view = view_of(tmp_path)
+    assert tmp_path / ".errandry" not in view.masked()[0]
+
+    (tmp_path / ".errandry").mkdir()
+    (tmp_path / ".git").write_text("gitdir: elsewhere")
+    (tmp_path / ".env.local").write_text("KEY=value")
+    folders, files = view.masked()
+
+    assert tmp_path / ".errandry" in folders
+    assert {tmp_path / ".git", tmp_path / ".env.local"} <= set(files)
+
+
+def test_the_network_brings_its_files_along(tmp_path: Path) -> None:
+    resolver = Path("/etc/resolv.conf")
+    if not resolver.exists():
+        pytest.skip("this machine resolves no names")
+
+    assert resolver not in [bind.place for bind in view_of(tmp_path).system]
+    assert resolver in [bind.place for bind in view_of(tmp_path, network=True).system]
