@@ -1,0 +1,27 @@
+"""What a process may load, seen in fresh interpreters: a checker of imports does not see what an `__init__` runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def loaded_by(module: str) -> set[str]:
+    program = f"import {module}, sys; print('\\n'.join(sys.modules))"
+    return set(subprocess.check_output([sys.executable, "-c", program], text=True).split())
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("workers.sandbox.runner", {"openai", "agent_core.agent", "agent_core.loop", "redis", "celery", "kombu"}),
+        ("workers.tool_worker", {"openai", "agent_core.agent", "agent_core.loop", "agent_core.models"}),
+        ("queues.client", {"openai", "agent_core.agent", "agent_core.loop", "celery", "kombu", "pydantic_settings"}),
+        ("agent_core.agent", {"openai", "redis", "celery", "kombu", "rich"}),
+        ("agent_core.models.openai", {"openai", "redis", "celery", "kombu"}),
+    ],
+)
+def test_a_module_brings_along_only_what_it_may(module: str, forbidden: set[str]) -> None:
+    assert not loaded_by(module) & forbidden

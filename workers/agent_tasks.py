@@ -1,0 +1,95 @@
+"""The agent worker's Celery tasks, one for each agent: each carries a run on for one stretch and returns.
+
+Start and continuation are the same task, since the claim finds out which it is. While a run is paused nothing of it
+is here: no thread, no timer, no message.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+from celery import Celery, Task
+
+from agent_core.errors import StaleRunError
+from agent_core.run import RunStatus
+from queues.claims import ClaimedRun, Claims
+from queues.journal import QueueJournal
+from queues.leases import LeaseKeeper
+from queues.run_store import RedisRunStore
+from queues.topology import agent_task
+from workers.agents import Project
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Advancer:
+    """What an agent worker needs to carry runs on."""
+
+    project: Project
+    claims: Claims
+    leases: LeaseKeeper
+    store: RedisRunStore
+    worker: str
+
+    def advance(self, run_id: str, *, task_id: str) -> str:
+        """Carry a run on until it pauses or ends; says in a few words what came of it.
+
+        A copy of a message changes nothing: the claim lets one holder in at a time, and only where there is something
+        to do. A run that was lost to another worker on the way is that worker's.
+        """
+        run = self.claims.claim(run_id, owner=self.worker)
+        if isinstance(run, str):
+            return run
+        try:
+            return self._advance(run, task_id)
+        except StaleRunError:
+            return "lost"
+
+    def _advance(self, run: ClaimedRun, task_id: str) -> str:
+        agent = self.project.agents[run.agent]
+        with self.leases.holding(lambda: self.claims.renew(run)) as lease:
+            journal = QueueJournal(
+                self.claims,
+                run,
+                store=self.store,
+                functions=agent.functions(),
+                pools=self.project.pools,
+                lease=lease,
+                task_id=task_id,
+            )
+            try:
+                for event in agent.advance(run.snapshot, answers=run.answers, journal=journal):
+                    journal.tell(event)
+            except (StaleRunError, redis.RedisError):
+                raise  # the run is another's, or it is picked up again once its lease has run out
+            except Exception as error:
+                # Tools and models fail as outcomes. What comes here would come again at each new try.
+                _log.exception("run %s cannot go on", run.run_id)
+                journal.fail(f"The run cannot go on: {type(error).__name__}: {error}")
+        return _summary(journal.run)
+
+
+def _summary(run: ClaimedRun) -> str:
+    """What Flower shows of a stretch: a paused run must not look like a finished one."""
+    status = run.snapshot.output.status
+    if status is not RunStatus.PAUSED:
+        return status.value
+    waits = (f"{call.tool_name} ({call.pool or 'a person'})" for call in run.snapshot.pending)
+    return f"PAUSED for {', '.join(waits)}"
+
+
+def register(app: Celery, advancer: Advancer) -> None:
+    """Give the app one task per agent. A task's result is a word for people in Flower, nobody's state."""
+    for agent_name in advancer.project.agents:
+        app.task(_task(advancer), name=agent_task(agent_name), bind=True)
+
+
+def _task(advancer: Advancer) -> Callable[[Task, str], str]:
+    def advance(task: Task, run_id: str) -> str:
+        return advancer.advance(run_id, task_id=task.request.id)
+
+    return advance

@@ -1,0 +1,75 @@
+"""The agent worker: a Celery worker that carries runs on and sweeps; holds the model's key, runs no external tool.
+
+celery -A workers.agent_worker worker --pool threads
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from celery import Celery
+
+from queues.celery_app import agent_app
+from queues.claims import Claims
+from queues.connections import check, connect
+from queues.leases import LeaseKeeper, Standing
+from queues.redis_url import resolved
+from queues.repairs import Repairs
+from queues.run_store import RedisRunStore
+from queues.settings import Settings, load_settings
+from queues.timing import Timing
+from workers.agent_tasks import Advancer, register
+from workers.agents import load_project
+from workers.celery_worker import attach, identity
+from workers.sweep import Sweep
+
+# Producers hear of a dead agent worker's agents for this much longer than of its last heartbeat.
+_ANNOUNCED_BEATS = 6
+
+
+def build(settings: Settings) -> Celery:
+    """The app of an agent worker, with a task for each agent of the project.
+
+    Raises before anything is consumed: SettingsError and its like for the project, StoreUnreachableError or
+    StoreRefusedError for Redis.
+    """
+    project = load_project(settings)
+    settings = resolved(settings)
+    assert settings.redis_url is not None
+    connection = connect(settings.redis_url.get_secret_value(), client_name="errandry-agent-worker")
+    check(connection)
+    timing = Timing(lease_seconds=settings.lease_seconds)
+    claims = Claims(connection, timing=timing)
+    leases = LeaseKeeper(heartbeat_seconds=timing.heartbeat_seconds)
+    sweep = Sweep(Repairs(connection, timing=timing), pools=list(settings.pools))
+    app = agent_app(settings)
+    register(
+        app,
+        Advancer(
+            project=project,
+            claims=claims,
+            leases=leases,
+            store=RedisRunStore.on(connection, timing=timing),
+            worker=identity("agents"),
+        ),
+    )
+
+    def announce() -> Standing:
+        claims.announce(list(project.agents), valid_seconds=_ANNOUNCED_BEATS * timing.heartbeat_seconds)
+        return "held"
+
+    def set_up(stack: ExitStack) -> None:
+        announce()
+        stack.enter_context(leases.holding(announce))
+        stack.callback(sweep.close)
+        sweep.start()
+
+    attach(app, set_up)
+    return app
+
+
+def __getattr__(name: str) -> Celery:
+    """Build the app when Celery's own command asks for it; importing this module reads nothing."""
+    if name in ("app", "celery"):
+        return build(load_settings())
+    raise AttributeError(name)

@@ -1,0 +1,105 @@
+"""Loads the agents of a project and finds each external tool's pool; starts no process and calls no model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent_core.agent import Agent
+from agent_core.errors import ImportStringError
+from agent_core.registry import functions_of, load_object
+from agent_core.tools.function import Function
+from queues.errors import SettingsError, UnknownPoolError
+from queues.settings import Settings
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Project:
+    """The agents of a project by name, and the pools of their external tools by the tool's name.
+
+    An external tool without a pool waits for a person.
+    """
+
+    agents: Mapping[str, Agent]
+    pools: Mapping[str, str]
+
+
+def load_project(settings: Settings) -> Project:
+    """What `errandry.toml` lists; an agent's name is its own, else that of the variable that holds it.
+
+    Raises SettingsError for an empty list, two agents of one name, a name unfit for a task, an import string that
+    leads to no Agent, or a tool that a pool lists and that is not external; UnknownPoolError for a tool that names a
+    pool nobody declared.
+    """
+    if not settings.agents:
+        raise SettingsError('no agent is listed; add agents = ["package.module:agent"] to errandry.toml')
+    listed = _listed_pools(settings)
+    agents: dict[str, Agent] = {}
+    pools: dict[str, str] = {}
+    for source in settings.agents:
+        name, agent = _load_agent(source)
+        if name in agents:
+            raise SettingsError(f'agents: two agents are named {name!r}; give "{source}" another name=')
+        agents[name] = agent
+        for function in agent.functions().values():
+            pool = _pool_of(function, name, listed, settings)
+            if pool is not None:
+                pools[function.name] = pool
+    return Project(agents=agents, pools=pools)
+
+
+def _load_agent(source: str) -> tuple[str, Agent]:
+    agent = load_object(source)
+    if not isinstance(agent, Agent):
+        raise SettingsError(f'agents: "{source}" is a {type(agent).__name__}, not an Agent; name an Agent object')
+    # An agent that was given no name bears the default one; two of those would be one task.
+    name = source.rpartition(":")[2] if agent.name == "agent" else agent.name
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f'agents: "{source}" is named {name!r}; use letters, digits, "_", "-" and ".", since it names a task'
+        )
+    return name, agent
+
+
+def _listed_pools(settings: Settings) -> dict[str, str]:
+    pools: dict[str, str] = {}
+    for pool, described in settings.pools.items():
+        for source in described.tools:
+            for name in _tool_names(source):
+                if pools.setdefault(name, pool) != pool:
+                    raise SettingsError(f"tool {name!r} is in the pools {pools[name]!r} and {pool!r}; keep it in one")
+    return pools
+
+
+def _tool_names(source: str) -> list[str]:
+    """The names of the tools behind an import string.
+
+    A module that exists only where its pool runs cannot be imported here; then the name after the colon counts.
+    """
+    try:
+        return [function.name for function in functions_of(load_object(source), source)]
+    except ImportStringError as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        return [source.rpartition(":")[2]]
+
+
+def _pool_of(function: Function, agent: str, listed: Mapping[str, str], settings: Settings) -> str | None:
+    if not function.external_execution:
+        if function.name in listed:
+            raise SettingsError(
+                f"tool {function.name!r} is listed in pool {listed[function.name]!r}, but agent {agent!r} would run it "
+                "itself; mark it @tool(external_execution=True), or take it out of the pool"
+            )
+        return None
+    if function.pool is None:
+        return listed.get(function.name)
+    if function.pool not in settings.pools:
+        raise UnknownPoolError(
+            f"tool {function.name!r} of agent {agent!r} names pool {function.pool!r}, and errandry.toml has "
+            f"{', '.join(sorted(settings.pools)) or 'no pools'}; add [pools.{function.pool}] to it"
+        )
+    return function.pool

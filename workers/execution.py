@@ -1,0 +1,77 @@
+"""One tool call, stage by stage: claim, execute behind the sandbox, judge, settle. Never imports a tool itself."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent_core.tools.execution import CallMetrics, CallOutcome, CallResult
+from queues.calls import CallAddress, Calls, ClaimedCall
+from queues.connections import insist
+from queues.leases import LeaseKeeper
+from workers.sandbox.base import Outcome, Sandbox, SandboxCall
+
+_BACKOFF_CAP_SECONDS = 300.0
+_RETRIED = (CallOutcome.FAILED, CallOutcome.TIMED_OUT)
+
+
+@dataclass(frozen=True)
+class Executor:
+    """What a tool worker needs to execute calls of its pool."""
+
+    calls: Calls
+    leases: LeaseKeeper
+    sandbox: Sandbox
+    worker: str
+    jitter: Callable[[], float] = random.random
+
+    def execute(self, address: CallAddress) -> str:
+        """Carry one call from its claim to its answer; says in one word what came of it.
+
+        A copy of a call that is held, settled or cancelled changes nothing. Whatever the tool does is an outcome;
+        an exception out of here is a fault of ours, after which the lease runs out and the sweep decides.
+        """
+        claimed = self.calls.claim(address, sandbox_level=self.sandbox.level)
+        if isinstance(claimed, str):
+            return claimed
+        with self.leases.holding(lambda: self.calls.renew(claimed)) as lease:
+            outcome = self.sandbox.run(_sandbox_call(claimed), cancelled=lease.stopped)
+        result = self._result(claimed, outcome)
+        retry_after = self._retry_after(claimed, result.outcome)
+        # What was executed must be written down, even if Redis is away for a while; a repeat settles nothing twice.
+        verdict = insist(lambda: self.calls.settle(claimed, result, retry_after_seconds=retry_after))
+        return str(result.outcome) if verdict in ("settled", "last") else verdict
+
+    def _result(self, claimed: ClaimedCall, outcome: Outcome) -> CallResult:
+        metrics = CallMetrics(
+            pool=claimed.address.pool,
+            worker=self.worker,
+            attempt=claimed.attempt,
+            queue_wait_seconds=claimed.queue_wait_seconds,
+            wall_seconds=outcome.wall_seconds,
+            cpu_seconds=outcome.cpu_seconds,
+            peak_memory_mb=outcome.peak_memory_mb,
+            exit_code=outcome.exit_code,
+            sandbox_level=outcome.level,
+            truncated=outcome.truncated,
+        )
+        return CallResult(outcome=outcome.outcome, content=outcome.content, metrics=metrics)
+
+    def _retry_after(self, claimed: ClaimedCall, outcome: CallOutcome) -> float:
+        """Seconds until another attempt, 0 for none: exponential, with up to half of it taken off at random."""
+        request = claimed.request
+        if outcome not in _RETRIED or claimed.attempt >= request.max_attempts:
+            return 0
+        backoff = min(request.backoff_seconds * 2 ** (claimed.attempt - 1), _BACKOFF_CAP_SECONDS)
+        return float(max(0.001, backoff * (1 - self.jitter() / 2)))
+
+
+def _sandbox_call(claimed: ClaimedCall) -> SandboxCall:
+    request = claimed.request
+    return SandboxCall(
+        tool_name=request.tool_name,
+        tool_args=request.tool_args,
+        idempotency_key=request.idempotency_key,
+        timeout_seconds=request.timeout_seconds,
+    )

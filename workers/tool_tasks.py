@@ -1,0 +1,24 @@
+"""The tool worker's Celery tasks, one for each tool of its pool; what they do stands in `execution`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from celery import Celery
+
+from queues.calls import CallAddress
+from queues.topology import tool_task
+from workers.execution import Executor
+
+
+def register(app: Celery, executor: Executor, *, pool: str, tools: Sequence[str]) -> None:
+    """Give the app one task per tool. A task's result is a word for people in Flower, nobody's state."""
+    for tool_name in tools:
+        app.task(_task(executor, pool, tool_name), name=tool_task(pool, tool_name))
+
+
+def _task(executor: Executor, pool: str, tool_name: str) -> Callable[[str, int, str], str]:
+    def execute(run_id: str, step: int, tool_call_id: str) -> str:
+        return executor.execute(CallAddress(pool, run_id, step, tool_call_id, tool_name))
+
+    return execute
