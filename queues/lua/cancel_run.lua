@@ -13,7 +13,8 @@ end
 if held[2] ~= ARGV[1] then return 'changed' end
 redis.call('HINCRBY', KEYS[1], 'version', 1)
 redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'snapshot', ARGV[2], 'status', 'CANCELLED', 'cancel_reason', ARGV[5])
+redis.call('HSET', KEYS[1], 'snapshot', ARGV[2], 'status', 'CANCELLED')
+redis.call('HDEL', KEYS[1], 'cancel_reason')
 redis.call('ZREM', KEYS[2], ARGV[3])
 redis.call('XADD', KEYS[3], '*', 'event', ARGV[4])
 retire_parts(KEYS[1], ARGV[6], true)

@@ -5,7 +5,7 @@
 if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return {'stale'} end
 local version = write_down(KEYS[1], KEYS[2], ARGV[3], ARGV[4], 9)
 redis.call('HSET', KEYS[1], 'status', ARGV[6])
-redis.call('HDEL', KEYS[1], 'owner', 'lease_until')
+redis.call('HDEL', KEYS[1], 'owner', 'lease_until', 'cancel_reason')
 redis.call('ZREM', KEYS[3], ARGV[5])
 retire_parts(KEYS[1], ARGV[7], true)
 redis.call('PEXPIRE', KEYS[1], ARGV[7])

@@ -7,7 +7,12 @@ if stored ~= ARGV[2] then return 0 end
 local now = now_ms()
 redis.call('HSET', KEYS[1], 'snapshot', ARGV[3], 'version', ARGV[2] + 1, 'status', ARGV[4], 'agent', ARGV[5])
 redis.call('ZADD', KEYS[2], 'NX', now, ARGV[1])
-if is_finished(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[6]) else redis.call('PERSIST', KEYS[1]) end
+if is_finished(ARGV[4]) then
+    redis.call('HDEL', KEYS[1], 'cancel_reason')
+    redis.call('PEXPIRE', KEYS[1], ARGV[6])
+else
+    redis.call('PERSIST', KEYS[1])
+end
 if ARGV[4] == 'COMPLETED' and KEYS[3] ~= '' then
     redis.call('ZADD', KEYS[3], now, ARGV[1])
     redis.call('PEXPIRE', KEYS[3], ARGV[6])

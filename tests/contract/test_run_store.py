@@ -1,7 +1,5 @@
 """What every run store holds, and the stored form of a snapshot. Each test runs against each store."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier, Thread
@@ -16,22 +14,16 @@ from agent_core.run import RunOutput, RunSnapshot, RunStatus
 from agent_core.store import InMemoryRunStore, RunStore
 from agent_core.tools import Function
 from agent_core.tools.execution import CallMetrics, CallOutcome, CallResult, ToolExecution, UserInputField
+from queues.run_store import RedisRunStore
 
 GOLDEN = Path(__file__).parent / "golden" / "run_snapshot_v1.json"
 
 
-@contextmanager
-def in_memory() -> Iterator[RunStore]:
-    yield InMemoryRunStore()
-
-
-STORES: list[Callable[[], AbstractContextManager[RunStore]]] = [in_memory]
-
-
-@pytest.fixture(params=STORES, ids=lambda opened: opened.__name__)
-def stores(request: pytest.FixtureRequest) -> Iterator[RunStore]:
-    with request.param() as store:
-        yield store
+@pytest.fixture(params=["in_memory", pytest.param("in_redis", marks=pytest.mark.redis)])
+def stores(request: pytest.FixtureRequest) -> RunStore:
+    if request.param == "in_memory":
+        return InMemoryRunStore()
+    return RedisRunStore(request.getfixturevalue("redis_url"))
 
 
 def new_run(store: RunStore, *, session_id: str | None = None, run_id: str | None = None) -> RunSnapshot:
