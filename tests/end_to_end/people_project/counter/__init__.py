@@ -1,0 +1,1 @@
+"""An agent whose tools wait for pools and for people."""

@@ -1,0 +1,180 @@
+"""Commands that start processes: demo, up, agent-worker, tool-worker, flower.
+
+Never starts anything itself: each command hands over to the module that does.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workers.commands.opening import project_settings
+from workers.commands.pages import add
+
+if TYPE_CHECKING:
+    from queues.settings import Settings
+
+
+class LogLevel(StrEnum):
+    """How much a worker tells."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class DemoModel(StrEnum):
+    """Who answers in the demo."""
+
+    AUTO = "auto"
+    SCRIPTED = "scripted"
+    LOCAL = "local"
+    OPENAI = "openai"
+
+
+Level = Annotated[LogLevel, typer.Option("--log-level", help="How much the worker tells.")]
+NodeName = Annotated[
+    str | None,
+    typer.Option(metavar="NODE", help="The worker's name in Flower; needed where two of a kind share a machine."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    add(app, demo, "errandry demo", "errandry demo --keep", "errandry demo --model local")
+    add(app, up, "errandry up", "errandry up --scripted-model model.toml")
+    add(app, agent_worker, "OPENAI_API_KEY=… errandry agent-worker")
+    add(app, tool_worker, "errandry tool-worker --pool shell")
+    add(app, flower, "errandry flower --port 5556")
+
+
+def demo(
+    model: Annotated[
+        DemoModel,
+        typer.Option(
+            help=r"Who answers: a scripted model, the small local model (package errandry\[localmodel]), or the "
+            "endpoint that OPENAI_API_KEY and OPENAI_BASE_URL name. auto takes that endpoint if one of them is set."
+        ),
+    ] = DemoModel.AUTO,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep everything running until Ctrl-C, to look around.")] = False,
+    no_sandbox: Annotated[
+        bool, typer.Option("--no-sandbox", help="Run the demo's own tools without a wall, where none can be had.")
+    ] = False,
+) -> int:
+    """Watch agents run in the background and their tools execute in sandboxed workers. Ends by itself.
+
+    Starts a Redis-compatible server, a model, an agent worker, two tool workers and Flower on this machine, submits a
+    few prompts, shows where each run and each tool call is, and shuts everything down. All files lie in
+    .errandry/demo of the current folder. A server named in ERRANDRY_REDIS_URL is used instead of an own one.
+
+    The exit code is 0 if every run ended as it should, else 1.
+    """
+    # Everything heavy, only now.
+    from workers.demo.show import DemoOptions, run_demo  # noqa: PLC0415
+
+    return run_demo(DemoOptions(model=model.value, keep=keep, sandboxed=not no_sandbox))
+
+
+def up(
+    scripted_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Answer the agents by this script instead of a real model: no key is needed. "
+            "OPENAI_BASE_URL and OPENAI_API_KEY are set for the agent worker.",
+        ),
+    ] = None,
+    flower_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Flower's port on 127.0.0.1; 0 takes a free one.")
+    ] = 5555,
+    no_flower: Annotated[bool, typer.Option("--no-flower", help="Leave Flower out.")] = False,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, help="How long workers may finish what they hold when they are stopped.")
+    ] = 30.0,
+) -> int:
+    """Start all processes of the project on this machine, until Ctrl-C.
+
+    Reads errandry.toml in the current folder or above it: an agent worker, a tool worker for each pool, Flower, and an
+    embedded Redis-compatible server if no redis_url is set. Crashed processes are started again. Ctrl-C and SIGTERM
+    drain: workers finish what they hold, the server goes last. Submit runs from another terminal.
+    """
+    from workers.commands.up_command import run_up  # noqa: PLC0415 - everything heavy, only now
+
+    return run_up(
+        project_settings(),
+        scripted_model=scripted_model,
+        flower_port=None if no_flower else flower_port,
+        drain_seconds=drain_seconds,
+    )
+
+
+def agent_worker(
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="How many runs at once; agent_concurrency of errandry.toml by default.")
+    ] = None,
+    name: NodeName = None,
+    loglevel: Level = LogLevel.INFO,
+) -> int:
+    """Run an agent worker: it carries runs on and calls the model. The only process that needs the model's key.
+
+    Imports the agents that errandry.toml lists; its folder is importable. SIGTERM and Ctrl-C drain: the worker takes
+    nothing new, finishes what it holds, and leaves.
+    """
+    from workers.commands import workers_command  # noqa: PLC0415 - everything heavy, only now
+
+    return workers_command.run_agent_worker(
+        _with_project_on_path(project_settings()), concurrency=concurrency, node=name or "agents", loglevel=loglevel
+    )
+
+
+def tool_worker(
+    pool: Annotated[str, typer.Option(metavar="NAME", help="The pool whose calls this worker executes.")],
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="How many calls at once; the pool's concurrency by default.")
+    ] = None,
+    name: NodeName = None,
+    loglevel: Level = LogLevel.INFO,
+) -> int:
+    """Run a tool worker of one pool: it executes calls, each in a sandboxed process of its own.
+
+    Needs neither the agents nor a model's key. SIGTERM and Ctrl-C drain: the worker takes nothing new, finishes what
+    it holds, and leaves.
+    """
+    from workers.commands import workers_command  # noqa: PLC0415 - everything heavy, only now
+
+    return workers_command.run_tool_worker(
+        project_settings(), pool, concurrency=concurrency, node=name or pool, loglevel=loglevel
+    )
+
+
+def flower(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 5555,
+    address: Annotated[
+        str, typer.Option(help="The address to listen on; any but this machine's own needs --basic-auth.")
+    ] = "127.0.0.1",
+    basic_auth: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="USER:PASSWORD",
+            envvar="FLOWER_BASIC_AUTH",
+            help="Ask for this user and password. The environment variable keeps them out of the process list.",
+        ),
+    ] = None,
+) -> None:
+    """Run Flower, the monitor of the queues and workers, in a browser: workers, tasks, queue lengths.
+
+    Its history is kept in .errandry/flower and survives restarts.
+    """
+    from workers.commands import workers_command  # noqa: PLC0415 - everything heavy, only now
+
+    workers_command.run_flower(project_settings(), address=address, port=port, basic_auth=basic_auth or ())
+
+
+def _with_project_on_path(settings: Settings) -> Settings:
+    sys.path.insert(0, str(settings.project_dir))
+    return settings

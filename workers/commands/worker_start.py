@@ -1,0 +1,61 @@
+"""Runs a worker's app in this process until it is told to leave: its log, its readiness, its exit code.
+
+Never builds the app; that is the business of `agent_worker` and `tool_worker`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from celery import Celery, signals
+from celery.apps.worker import Worker
+from celery.platforms import SecurityWarning
+
+READY = "worker is ready"
+"""What the log says once the worker takes work; the supervisor waits for it."""
+
+_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_log = logging.getLogger("errandry")
+
+
+def run_worker(app: Celery, arguments: Sequence[str], *, ready: str, loglevel: str) -> int:
+    """Work until SIGTERM or Ctrl-C, then finish what is held; returns the exit code, 0 for an orderly end.
+
+    `ready` is added to the line that says that work is taken from now on.
+    """
+    workers: list[Worker] = []
+
+    def log_our_way(**_: object) -> None:
+        log_to_stderr(loglevel)
+
+    def remember(instance: Worker, **_: object) -> None:
+        # Celery's command keeps the exit code of its worker to itself.
+        workers.append(instance)
+
+    def tell(**_: object) -> None:
+        _log.info("%s: %s", READY, ready)
+
+    # Weak references would let go of these closures at once.
+    signals.setup_logging.connect(log_our_way, weak=False)
+    signals.celeryd_init.connect(remember, weak=False)
+    signals.worker_ready.connect(tell, weak=False)
+    if os.geteuid() == 0:
+        # In place of Celery's own warning, which is eight lines long.
+        warnings.simplefilter("ignore", SecurityWarning)
+        _log.warning("this worker runs as root; give it a user of its own where others can reach its queue")
+    app.worker_main(["--quiet", *arguments])
+    return (workers[-1].exitcode or 0) if workers else 1
+
+
+def log_to_stderr(loglevel: str) -> None:
+    """One readable line per record, on stderr, for every logger of this process."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(_FORMAT, datefmt="%H:%M:%S"))
+    logging.basicConfig(level=loglevel.upper(), handlers=[handler], force=True)
+    if loglevel == "info":
+        # One line for each request to the model says nothing that the runs do not say.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""The demo's agent and its tools."""

@@ -1,0 +1,1 @@
+"""The starter: a small project of real files that `errandry init` copies."""

@@ -1,0 +1,196 @@
+"""All processes of a project on this machine: what is started, in which order, with which environment.
+
+Never watches a process itself (`processes` does), and never gives the model's key to anything but agent workers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent_core.errors import ErrandryError
+from queues.connections import check, connect
+from queues.embedded import EmbeddedServer
+from queues.errors import SettingsError
+from queues.redis_url import url_of
+from queues.settings import PoolSettings, Settings
+from workers.child import ChildCommand, LineSink
+from workers.processes import ProcessError, ProcessGroup, ensure_port_free
+
+_MODEL_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+_READY_SECONDS = 60.0
+_REVIVE_SECONDS = 0.5
+_LOCALHOST = "127.0.0.1"
+
+
+class StartError(ErrandryError):
+    """A process of the project does not start; the sentence is its own."""
+
+
+@dataclass(frozen=True)
+class ModelServerChoice:
+    """The model that takes the place of a real endpoint: a script, or (without one) the local model."""
+
+    script: Path | None
+
+
+@dataclass(frozen=True)
+class Running:
+    """A project whose processes all run."""
+
+    settings: Settings
+    group: ProcessGroup
+    server: EmbeddedServer | None
+    flower_url: str | None
+
+    def pids(self) -> dict[str, int]:
+        """The process of each name."""
+        server = {"valkey": self.server.pid} if self.server is not None else {}
+        return {**server, **self.group.pids()}
+
+    def supervise(self) -> None:
+        """Start again what crashes, until a signal's exception interrupts this."""
+        over = threading.Event()
+        if self.server is not None:
+            threading.Thread(target=_revive, args=(self.server, over), name="revive-valkey", daemon=True).start()
+        try:
+            self.group.supervise()
+        finally:
+            over.set()
+
+
+@contextmanager
+def running(
+    settings: Settings,
+    *,
+    on_line: LineSink,
+    flower_port: int | None,
+    model: ModelServerChoice | None = None,
+    drain_seconds: float = 30.0,
+) -> Iterator[Running]:
+    """Start everything and wait until all is ready; at the end of the block drain the workers, and the server last.
+
+    `flower_port` 0 takes a free one, None leaves Flower out. An exception in the block, also that of a signal, drains
+    all the same. Raises the errors of the settings and of Redis, ProcessError for a taken port, StartError for a
+    process that does not start.
+    """
+    if not settings.agents and not settings.pools:
+        raise SettingsError(
+            f"{settings.config_file or settings.project_dir} lists no agents and no pools, so there is nothing to "
+            "start; `errandry init DIR` writes a project to begin with."
+        )
+    if flower_port:
+        ensure_port_free(_LOCALHOST, flower_port, what="Flower", option="--flower-port")
+    with ExitStack() as stack:
+        server = None
+        if settings.redis_url is None:
+            server = stack.enter_context(EmbeddedServer.start(settings.state_dir))
+            settings = settings.with_redis_url(server.url)
+        _check_redis(settings)
+        last_words: dict[str, str] = {}
+
+        def note(name: str, line: str) -> None:
+            if line.strip():
+                last_words[name] = line.strip()
+            on_line(name, line)
+
+        group = stack.enter_context(ProcessGroup(on_line=note, drain_seconds=drain_seconds))
+        flower_port = _free_port() if flower_port == 0 else flower_port
+        commands = _commands(settings, model=model, flower_port=flower_port)
+        try:
+            group.start(*commands)
+        except ProcessError as error:
+            raise _start_error(error, commands, group, last_words) from error
+        flower_url = f"http://{_LOCALHOST}:{flower_port}" if flower_port is not None else None
+        yield Running(settings=settings, group=group, server=server, flower_url=flower_url)
+
+
+def _commands(settings: Settings, *, model: ModelServerChoice | None, flower_port: int | None) -> list[ChildCommand]:
+    plain = {**_without_model(os.environ), **settings.as_environment()}
+    commands = []
+    agent_environment = {**os.environ, **settings.as_environment()}
+    if model is not None:
+        port = _free_port()
+        agent_environment |= {"OPENAI_BASE_URL": f"http://{_LOCALHOST}:{port}/v1", "OPENAI_API_KEY": "none"}
+        commands.append(_model_server(model, port, _without_model(os.environ), settings.project_dir))
+    if settings.agents:
+        commands.append(_ours("agent-worker", ["agent-worker"], agent_environment, settings, r"worker is ready"))
+    for pool, described in settings.pools.items():
+        environment = {**plain, **_named_by(described)}
+        name = f"tool-worker {pool}"
+        commands.append(_ours(name, ["tool-worker", "--pool", pool], environment, settings, r"worker is ready"))
+    if flower_port is not None:
+        commands.append(_ours("flower", ["flower", "--port", str(flower_port)], plain, settings, r"Flower is ready at"))
+    return commands
+
+
+def _ours(
+    name: str, arguments: list[str], environment: Mapping[str, str], settings: Settings, ready: str
+) -> ChildCommand:
+    return ChildCommand(
+        name=name,
+        # -P: a package of the user's that is named as one of ours must not take its place.
+        command=[sys.executable, "-P", "-m", "workers.cli", *arguments],
+        env={**environment, "PYTHONUNBUFFERED": "1"},
+        cwd=settings.project_dir,
+        ready_line=re.compile(ready),
+        ready_timeout_seconds=_READY_SECONDS,
+    )
+
+
+def _model_server(model: ModelServerChoice, port: int, environment: Mapping[str, str], folder: Path) -> ChildCommand:
+    who = ["--mode", "local"] if model.script is None else ["--script", str(model.script.resolve())]
+    return ChildCommand(
+        name="model-server",
+        command=[sys.executable, "-P", "-m", "workers.model_server", *who, "--port", str(port)],
+        env=environment,
+        cwd=folder,
+        ready_line=re.compile(r"^Model server ready at"),
+        ready_timeout_seconds=_READY_SECONDS,
+    )
+
+
+def _without_model(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name not in _MODEL_VARIABLES}
+
+
+def _named_by(pool: PoolSettings) -> dict[str, str]:
+    """What a pool asks for by name it gets, even if that is the model's key."""
+    wanted = {*pool.sandbox.env, *pool.sandbox.secrets}
+    return {name: os.environ[name] for name in _MODEL_VARIABLES if name in wanted and name in os.environ}
+
+
+def _check_redis(settings: Settings) -> None:
+    connection = connect(url_of(settings))
+    try:
+        check(connection)
+    finally:
+        connection.close()
+
+
+def _start_error(
+    error: ProcessError, commands: list[ChildCommand], group: ProcessGroup, last_words: Mapping[str, str]
+) -> ErrandryError:
+    """The sentence of the process that ended, if it said one; its last words are its sentence."""
+    for command in commands:
+        if command.name not in group.pids() and command.name in last_words:
+            return StartError(f"{command.name}: {last_words[command.name].removeprefix('Error: ')}")
+    return error
+
+
+def _revive(server: EmbeddedServer, over: threading.Event) -> None:
+    while not over.wait(_REVIVE_SECONDS):
+        server.revive()
+
+
+def _free_port() -> int:
+    with socket.create_server((_LOCALHOST, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
