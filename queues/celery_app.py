@@ -6,7 +6,10 @@ it quick to notice a dead peer and keep it from losing a place in Flower.
 
 from __future__ import annotations
 
+import warnings
+
 from celery import Celery
+from celery.exceptions import CPendingDeprecationWarning
 from kombu.entity import Queue
 
 from queues.settings import Settings
@@ -35,6 +38,9 @@ def watching_app(settings: Settings) -> Celery:
 def _app(settings: Settings, *, queues: list[str], default: str, unacked: str) -> Celery:
     if settings.redis_url is None:
         raise ValueError("settings without redis_url: resolve the embedded server's URL first")
+    # Celery advises to cancel running tasks when the broker is lost. We leave them be on purpose: the claim turns a
+    # redelivered copy away, and a paid model call is not thrown away at every blip.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     app = Celery("errandry", broker=_broker_url(settings.redis_url.get_secret_value()), set_as_current=False)
     app.conf.update(
         # JSON only: a pickled message is refused before anything of it is loaded.

@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     redis_url: RedisUrl | None = None
     agents: ImportStrings = ()
     pools: Annotated[dict[PoolName, PoolSettings], BeforeValidator(decoded)] = Field(default_factory=dict)
+    model_script: Path | None = None
     project_dir: Path = Field(default_factory=Path.cwd)
     lease_seconds: float = Field(default=10, gt=0)
     agent_concurrency: int = Field(default=20, ge=1)
@@ -136,6 +137,11 @@ class Settings(BaseSettings):
         """Where this project's embedded server and logs live."""
         return self.project_dir / ".errandry"
 
+    @property
+    def model_script_file(self) -> Path | None:
+        """The rules that `errandry up` has played by a scripted model while no key is set; relative to the project."""
+        return self.project_dir / self.model_script if self.model_script is not None else None
+
     def with_redis_url(self, url: str) -> Settings:
         """The same settings for another address: that of the embedded server, or of another Redis user."""
         changed = Settings.model_validate({**dict(self), "redis_url": url})
@@ -148,7 +154,7 @@ class Settings(BaseSettings):
         They hold the Redis password: hand them over as an environment, never as arguments.
         """
         environment = {CONFIG_VARIABLE: str(self._config_file or self.project_dir)}
-        for key, value in self.model_dump(mode="json", exclude={"redis_url"}).items():
+        for key, value in self.model_dump(mode="json", exclude={"redis_url"}, exclude_none=True).items():
             environment[PREFIX + key.upper()] = value if isinstance(value, str) else json.dumps(value)
         if self.redis_url is not None:
             environment[f"{PREFIX}REDIS_URL"] = self.redis_url.get_secret_value()

@@ -112,6 +112,11 @@ def running(
         yield Running(settings=settings, group=group, server=server, flower_url=flower_url)
 
 
+def has_endpoint(environment: Mapping[str, str]) -> bool:
+    """Whether the environment names a real model endpoint."""
+    return any(environment.get(name) for name in _MODEL_VARIABLES)
+
+
 def _commands(settings: Settings, *, model: ModelServerChoice | None, flower_port: int | None) -> list[ChildCommand]:
     plain = {**_without_model(os.environ), **settings.as_environment()}
     commands = []

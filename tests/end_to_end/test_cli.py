@@ -34,7 +34,7 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     folder = tmp_path_factory.mktemp("up") / "project"
     shutil.copytree(PROJECT, folder)
     command = Command(folder)
-    with command.up("--scripted-model", "model.toml", "--no-flower") as up:
+    with command.up("--no-flower") as up:
         assert "tool 'ask_warehouse' of agent 'counter' is external and in no pool" in up.said()
         yield command
 

@@ -31,7 +31,7 @@ def test_it_runs_without_a_key_and_with_one_and_loses_nothing_in_between(tmp_pat
     project = Command(tmp_path / "helpdesk")
     assert len((project.folder / "README.md").read_text(encoding="utf-8").splitlines()) <= 10
 
-    with project.up("--scripted-model", "model.toml", "--flower-port", "0") as up:
+    with project.up("--flower-port", "0") as up:
         asked = project.run("submit", "ops", "Execute the shell command ls", "--follow")
         assert asked.returncode == 0, asked.stderr
         assert "errandry.toml" in asked.stdout.partition("It says:")[2]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,7 +46,7 @@ NodeName = Annotated[
 def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
     add(app, demo, "errandry demo", "errandry demo --keep", "errandry demo --model local")
-    add(app, up, "errandry up", "errandry up --scripted-model model.toml")
+    add(app, up, "errandry up", "OPENAI_API_KEY=… errandry up")
     add(app, agent_worker, "OPENAI_API_KEY=… errandry agent-worker")
     add(app, tool_worker, "errandry tool-worker --pool shell")
     add(app, flower, "errandry flower --port 5556")
@@ -81,14 +80,6 @@ def demo(
 
 
 def up(
-    scripted_model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Answer the agents by this script instead of a real model: no key is needed. "
-            "OPENAI_BASE_URL and OPENAI_API_KEY are set for the agent worker.",
-        ),
-    ] = None,
     flower_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Flower's port on 127.0.0.1; 0 takes a free one.")
     ] = 5555,
@@ -102,12 +93,14 @@ def up(
     Reads errandry.toml in the current folder or above it: an agent worker, a tool worker for each pool, Flower, and an
     embedded Redis-compatible server if no redis_url is set. Crashed processes are started again. Ctrl-C and SIGTERM
     drain: workers finish what they hold, the server goes last. Submit runs from another terminal.
+
+    The agents' model is the endpoint that OPENAI_API_KEY and OPENAI_BASE_URL name. While neither is set, and
+    errandry.toml has a model_script, a scripted model plays those rules instead.
     """
     from workers.commands.up_command import run_up  # noqa: PLC0415 - everything heavy, only now
 
     return run_up(
         project_settings(),
-        scripted_model=scripted_model,
         flower_port=None if no_flower else flower_port,
         drain_seconds=drain_seconds,
     )

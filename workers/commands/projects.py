@@ -16,7 +16,7 @@ from workers.starter.writing import write_project
 
 def register(app: typer.Typer) -> None:
     """Add this command to the app."""
-    add(app, init, "errandry init helpdesk && cd helpdesk && errandry up --scripted-model model.toml")
+    add(app, init, "errandry init helpdesk && cd helpdesk && errandry up")
 
 
 def init(
@@ -28,4 +28,4 @@ def init(
     written = write_project(folder)
     for path in written:
         typer.echo(f"wrote {path}")
-    typer.echo(f"\nNext: cd {folder} && errandry up --scripted-model model.toml    (README.md says how to go on)")
+    typer.echo(f"\nNext: cd {folder} && errandry up    (README.md says how to go on)")

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 from queues.settings import Settings
 from workers.processes import lines_to
 from workers.stopping import Stopped, stopping_on_signals
 from workers.terminal import say
-from workers.up import ModelServerChoice, Running, running
+from workers.up import ModelServerChoice, Running, has_endpoint, running
 
 
-def run_up(settings: Settings, *, scripted_model: Path | None, flower_port: int | None, drain_seconds: float) -> int:
+def run_up(settings: Settings, *, flower_port: int | None, drain_seconds: float) -> int:
     """Run the project until Ctrl-C or SIGTERM; returns 0 after an orderly end."""
-    model = ModelServerChoice(script=scripted_model) if scripted_model is not None else None
-    if model is not None:
-        say(f"The model is scripted: {scripted_model} answers in its place, and no key is used.")
-    elif not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
-        say("OPENAI_API_KEY is not set: agents that need it will end their runs in ERROR. --scripted-model needs none.")
+    model = _model_server(settings)
     try:
         with (
             stopping_on_signals(),
@@ -46,3 +41,15 @@ def _tell(project: Running) -> None:
     if project.flower_url is not None:
         say(f"Flower: {project.flower_url}")
     say(f"Submit runs from another terminal in {project.settings.project_dir}; Ctrl-C stops everything.")
+
+
+def _model_server(settings: Settings) -> ModelServerChoice | None:
+    """The scripted model if there is no key for a real one, and a script to play."""
+    script = settings.model_script_file
+    if has_endpoint(os.environ):
+        return None
+    if script is None:
+        say("OPENAI_API_KEY is not set: agents that need it will end their runs in ERROR.")
+        return None
+    say(f"The model is scripted, because OPENAI_API_KEY is not set: it plays the rules of {script}.")
+    return ModelServerChoice(script=script)

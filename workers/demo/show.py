@@ -26,7 +26,7 @@ from workers.demo.watching import events_of
 from workers.processes import lines_to
 from workers.stopping import Stopped, stopping_on_signals
 from workers.terminal import say
-from workers.up import ModelServerChoice, Running, running
+from workers.up import ModelServerChoice, Running, has_endpoint, running
 
 _RUNS_SECONDS: dict[Model, float] = {"scripted": 60, "local": 300, "openai": 300}
 """How long the runs may take; the local model answers one request at a time, on whatever the processor has left."""
@@ -60,16 +60,16 @@ def run_demo(options: DemoOptions, *, current: Path | None = None) -> int:
 
 
 def _chosen_model(wanted: str) -> Model:
-    has_endpoint = bool(os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"))
+    real = has_endpoint(os.environ)
     match wanted:
         case "local":
             return "local"
         case "scripted":
             return "scripted"
-        case "openai" if not has_endpoint:
+        case "openai" if not real:
             raise DemoError("Neither OPENAI_API_KEY nor OPENAI_BASE_URL is set; set one, or take --model scripted.")
         case _:
-            return "openai" if has_endpoint else "scripted"
+            return "openai" if real else "scripted"
 
 
 def _give(options: DemoOptions, model: Model, folder: Path) -> int:

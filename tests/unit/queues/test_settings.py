@@ -250,3 +250,9 @@ def test_the_config_variable_names_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("ERRANDRY_CONFIG", str(tmp_path / "gone.toml"))
     with pytest.raises(SettingsError, match=r"gone\.toml \(from ERRANDRY_CONFIG\) does not exist"):
         load_settings()
+
+
+def test_a_model_script_lies_in_the_project(tmp_path: Path) -> None:
+    (tmp_path / "errandry.toml").write_text('agents = ["m:a"]\nmodel_script = "model.toml"\n')
+    assert load_settings(tmp_path).model_script_file == tmp_path / "model.toml"
+    assert load_settings(tmp_path, model_script="/elsewhere.toml").model_script_file == Path("/elsewhere.toml")
