@@ -17,7 +17,7 @@ from queues.protocol import CallRequest, continuation_member, due_member
 from queues.scripts import Scripts
 from queues.timing import Timing, milliseconds
 
-Refusal = Literal["held", "settled", "cancelled", "missing"]
+Refusal = Literal["held", "settled", "buried", "cancelled", "missing"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Calls:
         self._worker = worker
 
     def claim(self, address: CallAddress, *, sandbox_level: str) -> ClaimedCall | Refusal:
-        """The lease of a queued call, or why there is none: another holds it, it is settled, cancelled or unknown."""
+        """The lease of a queued call, or why there is none: it is held, settled, buried, cancelled or unknown."""
         event = self._event("ToolCallExecuting", address, sandbox_level=sandbox_level)
         verdict, *rest = self._scripts.row(
             "claim_call",
@@ -155,7 +155,7 @@ def call_event(name: str, address: CallAddress, **fields: object) -> dict[str, o
 
 def _refusal(word: str) -> Refusal:
     match word:
-        case "held" | "settled" | "cancelled" | "missing":
+        case "held" | "settled" | "buried" | "cancelled" | "missing":
             return word
         case _:
             raise ValueError(f"claim_call answered {word!r}")

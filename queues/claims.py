@@ -21,12 +21,12 @@ from queues.envelopes import continuation_envelope
 from queues.event_stream import stored_event
 from queues.leases import Standing
 from queues.parts import Part
-from queues.replies import now_ms
+from queues.replies import fields, now_ms
 from queues.scripts import Scripts
 from queues.timing import Timing, milliseconds
 from queues.topology import Lane, agents_queue, lane_named
 
-Refusal = Literal["held", "waiting", "finished", "missing"]
+Refusal = Literal["held", "waiting", "finished", "missing", "poisonous"]
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,16 @@ class Claims:
         self._connection.hset(keys.AGENTS, mapping=dict.fromkeys(agents, until))
 
     def claim(self, run_id: str, *, owner: str) -> ClaimedRun | Refusal:
-        """The lease of a run that can go on, or why not: held by another, answers missing, finished, unknown."""
+        """The lease of a run that can go on, or why not: held, waiting, finished, unknown, or deadly to its holders."""
         verdict, *rest = self._scripts.row(
             "claim_run",
-            [keys.run(run_id), keys.DUE],
+            [keys.run(run_id), keys.DUE, keys.DEADLINES],
             [run_id, owner, milliseconds(self._timing.lease_seconds)],
         )
         match verdict:
             case "claimed":
                 return _claimed(run_id, rest)
-            case "held" | "waiting" | "finished" | "missing":
+            case "held" | "waiting" | "finished" | "missing" | "poisonous":
                 return verdict
             case _:
                 raise ValueError(f"claim_run answered {verdict!r}")
@@ -79,6 +79,10 @@ class Claims:
             [run.run_id, run.epoch, milliseconds(self._timing.lease_seconds)],
         )
         return "held" if word == "held" else "cancelled" if word == "cancelled" else "lost"
+
+    def cancel_reason(self, run: ClaimedRun) -> str:
+        """Why the end of a held run was asked for; empty if it was not."""
+        return fields(self._connection, keys.run(run.run_id), "cancel_reason")[0] or ""
 
     def tell(self, run: ClaimedRun, event: RunEvent) -> None:
         """Append to the run's event stream; a worker that lost the run appends nothing."""
@@ -111,8 +115,10 @@ class Claims:
             milliseconds(self._timing.repush_seconds),
             run.run_id,
             continuation_envelope(run.agent, run.run_id, snapshot.step, run.lane).render(),
+            milliseconds(self._timing.people_seconds) if _waits_for_people(snapshot) else "",
         ]
-        return self._save("pause_run", [keys.DUE, agents_queue(run.lane)], run, snapshot, specifics, events)
+        more_keys = [keys.DUE, agents_queue(run.lane), keys.DEADLINES]
+        return self._save("pause_run", more_keys, run, snapshot, specifics, events)
 
     def finish(self, run: ClaimedRun, snapshot: RunSnapshot, events: Sequence[RunEvent]) -> ClaimedRun:
         """Save a run's end; from here on it is only kept for its retention."""
@@ -123,7 +129,19 @@ class Claims:
             milliseconds(self._timing.retention_seconds),
             session_id,
         ]
-        return self._save("finish_run", [keys.DUE, keys.session(session_id)], run, snapshot, specifics, events)
+        more_keys = [keys.DUE, keys.DEADLINES, keys.EXPIRING, keys.session(session_id)]
+        return self._save("finish_run", more_keys, run, snapshot, specifics, events)
+
+    def park(self, run_id: str, reason: str, *, run: ClaimedRun | None = None) -> None:
+        """Set a run aside that no worker at hand can carry on; another one is offered it after a while.
+
+        With `run` by its holder; without, a run that is held is left alone.
+        """
+        self._scripts.run(
+            "park_run",
+            [keys.run(run_id), keys.DUE],
+            [run_id, run.epoch if run else "", reason, milliseconds(self._timing.parked_seconds)],
+        )
 
     def _rendered(self, run: ClaimedRun, snapshot: RunSnapshot, parts: Sequence[Part]) -> str:
         return json.dumps([part.render(run.agent, snapshot.step) for part in parts])
@@ -146,6 +164,10 @@ class Claims:
             raise StaleRunError(f"run {run.run_id} is carried on by another worker; this one lost its lease")
         version, cancel_reason = reply
         return replace(run, version=version, snapshot=snapshot, cancel_reason=cancel_reason)
+
+
+def _waits_for_people(snapshot: RunSnapshot) -> bool:
+    return any(call.pool is None or not call.external_execution_required for call in snapshot.pending)
 
 
 def _waiting(parts: Sequence[Part]) -> str:

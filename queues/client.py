@@ -25,6 +25,7 @@ from agent_core.tools.execution import (
     encode_result,
 )
 from queues.connections import connect, translated_errors
+from queues.dead_letters import DeadLetter, DeadLetters
 from queues.event_stream import follow, is_final, latest_event_id
 from queues.runs import Runs, StoredRun
 from queues.timing import Timing
@@ -43,6 +44,7 @@ class Client:
     def __init__(self, url: str, *, timing: Timing | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._connection = connect(url, client_name="errandry-client")
         self._runs = Runs(self._connection, timing=timing or Timing())
+        self._dead_letters = DeadLetters(self._connection, timing=timing or Timing())
         self._clock = clock
 
     @classmethod
@@ -63,6 +65,7 @@ class Client:
         session_id: str | None = None,
         user_id: str | None = None,
         priority: Lane = "normal",
+        deadline_seconds: float | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
     ) -> RunHandle:
         """Store a run of the named agent and publish it; returns once it is stored.
@@ -70,9 +73,12 @@ class Client:
         The same `idempotency_key` gives the same run for as long as that is kept; with another agent or input it
         raises IdempotencyConflictError. UnknownAgentError if agent workers have announced themselves and none of
         them offers the agent. A call whose answer was lost on the way may be repeated with its key.
+        A run that is not done `deadline_seconds` from now ends in ERROR, reason `expired`.
         """
         if priority not in LANES:
             raise ValueError(f"priority is {priority!r}; choose one of {', '.join(LANES)}")
+        if deadline_seconds is not None and not deadline_seconds > 0:
+            raise ValueError(f"deadline_seconds is {deadline_seconds}; give a time from now, above 0")
         snapshot = RunSnapshot.create(
             agent_name=agent,
             input=input,
@@ -82,7 +88,13 @@ class Client:
             metadata=dict(metadata or {}),
         )
         with translated_errors(self._connection):
-            run_id = self._runs.create(snapshot, agent=agent, lane=priority, idempotency_key=idempotency_key)
+            run_id = self._runs.create(
+                snapshot,
+                agent=agent,
+                lane=priority,
+                idempotency_key=idempotency_key,
+                deadline_seconds=deadline_seconds,
+            )
         return RunHandle(self, run_id)
 
     def run(self, run_id: str) -> RunHandle:
@@ -149,6 +161,37 @@ class Client:
                 word = self._runs.cancel(stored, reason=reason)
             if word != "changed":
                 return word != "finished"
+
+    def retry(self, run_id: str) -> RunHandle:
+        """Let a run that ended in ERROR go on from its last snapshot, never from its input.
+
+        RunNotFailedError for a run in any other state, so a repeat is refused while the first one goes on.
+        """
+        with translated_errors(self._connection):
+            self._runs.retry(self._load(run_id))
+        return RunHandle(self, run_id)
+
+    def dead_letters(self, *, limit: int = 50) -> list[DeadLetter]:
+        """What was buried, the newest first."""
+        with translated_errors(self._connection):
+            return self._dead_letters.latest(limit=limit)
+
+    def dead_letter(self, letter_id: str) -> DeadLetter:
+        """One of them; DeadLetterNotFoundError if it is not there (any more)."""
+        with translated_errors(self._connection):
+            return self._dead_letters.load(letter_id)
+
+    def requeue(self, letter_id: str) -> bool:
+        """Dig up what was buried: a run goes on from its last snapshot, a call back to its pool's queue.
+
+        False if a call's run has ended meanwhile; the letter is gone in either case.
+        """
+        letter = self.dead_letter(letter_id)
+        if letter.kind == "run":
+            self.retry(letter.run_id)
+            return True
+        with translated_errors(self._connection):
+            return self._dead_letters.requeue_call(letter)
 
     def pending(self, run_id: str) -> list[ToolExecution]:
         """The calls that the run waits for, in pools and with people alike."""
@@ -230,6 +273,10 @@ class RunHandle:
     def output(self) -> RunOutput:
         """The run as far as it has come."""
         return self._client.output(self.run_id)
+
+    def retry(self) -> RunHandle:
+        """As `Client.retry`."""
+        return self._client.retry(self.run_id)
 
     def wait(self, timeout: float | None = None, *, until: Literal["finished", "paused"] = "finished") -> RunOutput:
         """As `Client.wait`."""

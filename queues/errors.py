@@ -40,5 +40,13 @@ class UnknownToolError(QueueError, LookupError):
     """No pool offers a tool of this name."""
 
 
+class RunNotFailedError(QueueError, ValueError):
+    """Only a run that ended in ERROR can be retried."""
+
+
+class DeadLetterNotFoundError(QueueError, LookupError):
+    """There is no dead letter of this id (any more)."""
+
+
 class IdempotencyConflictError(QueueError, ValueError):
     """The idempotency key already belongs to a run with another agent or another input."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from agent_core.events import RunError, RunEvent, ToolCallStarted
+from agent_core.events import RunEvent, ToolCallStarted
 from agent_core.run import RunSnapshot, RunStatus
 from agent_core.tools.execution import ToolExecution
 from agent_core.tools.function import Function
 from queues.claims import ClaimedRun, Claims
+from queues.endings import EXPIRED, cancelled, failed, failure_event
 from queues.leases import Lease
-from queues.parts import parts_of
+from queues.parts import Routing, parts_of
 from queues.run_store import RedisRunStore
 
 
@@ -24,7 +25,7 @@ class QueueJournal:
         *,
         store: RedisRunStore,
         functions: Mapping[str, Function],
-        pools: Mapping[str, str],
+        routing: Routing,
         lease: Lease,
         task_id: str,
     ) -> None:
@@ -32,7 +33,7 @@ class QueueJournal:
         self._run = run
         self._store = store
         self._functions = functions
-        self._pools = pools
+        self._routing = routing
         self._lease = lease
         self._task_id = task_id
         self._told: Sequence[RunEvent] = ()
@@ -51,9 +52,16 @@ class QueueJournal:
         """
         self._name_pools(dispatch, events)
         parts = parts_of(
-            self._run.run_id, dispatch, functions=self._functions, lane=self._run.lane, parent_id=self._task_id
+            self._run.run_id,
+            dispatch,
+            functions=self._functions,
+            routing=self._routing,
+            lane=self._run.lane,
+            parent_id=self._task_id,
         )
-        match snapshot.output.status:
+        if snapshot.status is RunStatus.CANCELLED:
+            snapshot, events = self._truly_ended(snapshot, events)
+        match snapshot.status:
             case RunStatus.PAUSED:
                 self._run = self._claims.pause(self._run, snapshot, parts, events)
             case RunStatus.COMPLETED | RunStatus.ERROR | RunStatus.CANCELLED:
@@ -64,19 +72,21 @@ class QueueJournal:
         snapshot.version = int(self._run.version)
         return snapshot
 
+    def _truly_ended(self, snapshot: RunSnapshot, events: Sequence[RunEvent]) -> tuple[RunSnapshot, Sequence[RunEvent]]:
+        """The end with its true reason: the loop knows only that it was to stop."""
+        reason = self._claims.cancel_reason(self._run)
+        if reason == EXPIRED:
+            failed(snapshot, "expired: the run was not done by its deadline")
+            return snapshot, [failure_event(snapshot)]
+        if reason:
+            ending = cancelled(snapshot, reason=reason)
+            return snapshot, [ending.event]
+        return snapshot, events
+
     def fail(self, reason: str) -> None:
         """End the run in ERROR as it was saved last."""
-        snapshot = self._run.snapshot
-        output = snapshot.output
-        output.status, output.error = RunStatus.ERROR, reason
-        event = RunError(
-            run_id=output.run_id,
-            agent_name=output.agent_name,
-            session_id=output.session_id,
-            step=snapshot.step,
-            content=reason,
-        )
-        self.save(snapshot, events=[event])
+        snapshot = failed(self._run.snapshot, reason)
+        self.save(snapshot, events=[failure_event(snapshot)])
 
     def history(self, session_id: str, *, limit: int) -> list[RunSnapshot]:
         """The last completed runs of a session, oldest first."""
@@ -95,4 +105,4 @@ class QueueJournal:
         started = [event.tool for event in events if isinstance(event, ToolCallStarted)]
         for call in (*dispatch, *started):
             if call.external_execution_required:
-                call.pool = self._pools.get(call.tool_name)
+                call.pool = self._routing.pools.get(call.tool_name)

@@ -7,9 +7,13 @@ Keys of one run carry its id as hash tag, so that they share a slot. What a pool
 from __future__ import annotations
 
 # Indexes of the trusted side. Sorted sets are scored in server milliseconds.
-RUNS = "errandry:runs"  # run_id -> created; the owner is the finish script, which leaves only what is retained
+RUNS = "errandry:runs"  # run_id -> created; trimmed by the sweep as runs expire
 DUE = "errandry:due"  # run_id -> when the sweep should look at it
-AGENTS = "errandry:agents"  # agent name -> announced until
+DEADLINES = "errandry:deadlines"  # run_id -> when it expires unless it has ended
+EXPIRING = "errandry:expiring"  # run_id of an ended run -> when Redis lets go of it
+DEAD = "errandry:dead"  # id of a dead letter -> buried
+DEAD_LETTERS = "errandry:dead:letters"  # hash: id of a dead letter -> what it is and why (JSON)
+AGENTS = "errandry:agents"  # hash: agent name -> announced until
 
 
 def run(run_id: str) -> str:

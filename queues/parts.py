@@ -10,7 +10,19 @@ from agent_core.tools.function import Function
 from queues import keys
 from queues.envelopes import call_envelope, continuation_envelope
 from queues.protocol import CallRequest, due_member
+from queues.timing import milliseconds
 from queues.topology import Lane, agents_queue
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Which pool executes a tool, by the tool's name, and how long its calls may wait there (left out: for ever).
+
+    An external tool without a pool waits for a person.
+    """
+
+    pools: Mapping[str, str]
+    queue_seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,7 @@ class Part:
     lane: Lane
     parent_id: str
     calls: tuple[CallRequest, ...]
+    queue_seconds: float | None = None
 
     @property
     def key(self) -> str:
@@ -41,6 +54,8 @@ class Part:
         }
         if self.pool is not None:
             rendered["due"] = keys.pool_due(self.pool)
+        if self.queue_seconds is not None:
+            rendered["queue_ms"] = milliseconds(self.queue_seconds)
         return rendered
 
     def _render_call(self, call: CallRequest) -> dict[str, str]:
@@ -61,6 +76,7 @@ def parts_of(
     calls: Sequence[ToolExecution],
     *,
     functions: Mapping[str, Function],
+    routing: Routing,
     lane: Lane,
     parent_id: str,
 ) -> list[Part]:
@@ -76,6 +92,7 @@ def parts_of(
             lane=lane,
             parent_id=parent_id,
             calls=tuple(_request(run_id, call, functions[call.tool_name]) for call in members),
+            queue_seconds=routing.queue_seconds.get(pool or ""),
         )
         for pool, members in by_pool.items()
     ]

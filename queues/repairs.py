@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import redis
 
+from agent_core.errors import RunNotFoundError
+from agent_core.run import RunSnapshot
 from agent_core.tools.execution import CallMetrics, CallOutcome, CallResult
 from queues import keys
 from queues.calls import CallAddress, call_event
+from queues.dead_letters import DeadLetter
+from queues.endings import Ending, Endings, EndWord, buried, expired
 from queues.envelopes import Envelope, call_envelope, continuation_envelope, start_envelope
-from queues.replies import fields, overdue
+from queues.replies import fields, now_ms, overdue
+from queues.runs import Runs
 from queues.scripts import Scripts
 from queues.timing import Timing, milliseconds
 from queues.topology import lane_named
@@ -20,6 +25,8 @@ LOST = (
     "The worker that executed this call died. Whether the call took effect is unknown; "
     "it was not executed again. Check before you repeat it."
 )
+NOT_TAKEN = "No worker of pool {pool} took this call in time; it was not executed."
+DEATHS_TO_BURY = 3  # as in lua/prelude.lua
 
 
 class Repairs:
@@ -28,6 +35,9 @@ class Repairs:
     def __init__(self, connection: redis.Redis, *, timing: Timing) -> None:
         self._connection = connection
         self._scripts = Scripts(connection)
+        self._runs = Runs(connection, timing=timing)
+        self._endings = Endings(connection)
+        self._timing = timing
         self._repush_ms = milliseconds(timing.repush_seconds)
 
     def due_runs(self, *, limit: int) -> list[str]:
@@ -38,14 +48,55 @@ class Repairs:
         """Entries of a pool's due set to look at now, the longest overdue first."""
         return overdue(self._connection, keys.pool_due(pool), limit)
 
+    def due_deadlines(self, *, limit: int) -> list[str]:
+        """Runs whose deadline has passed, the longest overdue first."""
+        return overdue(self._connection, keys.DEADLINES, limit)
+
     def look_at_run(self, run_id: str) -> str:
-        """Publish a run's start or continuation again if nobody acted on it; says what was found."""
+        """Publish a run's start or continuation again if nobody acted on it, bury it if its holders keep dying.
+
+        Says what was found.
+        """
         envelope = self._run_envelope(run_id)
-        return self._scripts.word(
+        word = self._scripts.word(
             "repush_run",
             [keys.run(run_id), keys.DUE, envelope.queue],
             [run_id, envelope.render(), self._repush_ms],
         )
+        if word == "poisonous":
+            self._end(run_id, lambda snapshot: buried(snapshot, deaths=DEATHS_TO_BURY))
+            return "buried"
+        return word
+
+    def expire(self, run_id: str) -> str:
+        """End a run whose deadline has passed; the holder of a running one is told to."""
+        word = self._end(run_id, expired)
+        if word == "requested":
+            # Looked at again soon: the holder may die before it ends the run.
+            again = now_ms(self._connection) + self._repush_ms
+            self._connection.zadd(keys.DEADLINES, {run_id: again}, xx=True)
+            return "told"
+        self._connection.zrem(keys.DEADLINES, run_id)
+        return "expired"
+
+    def _end(self, run_id: str, ending: Callable[[RunSnapshot], Ending]) -> EndWord:
+        word: EndWord = "changed"
+        while word == "changed":
+            try:
+                snapshot = self._runs.load(run_id).snapshot
+            except RunNotFoundError:
+                return "missing"
+            word = self._endings.end(ending(snapshot), retention_seconds=self._timing.retention_seconds)
+        return word
+
+    def trim(self, *, limit: int) -> int:
+        """Take out of the indexes what Redis has let go of; returns how many entries."""
+        taken = self._scripts.run(
+            "trim_indexes",
+            [keys.EXPIRING, keys.RUNS, keys.DEAD, keys.DEAD_LETTERS],
+            [milliseconds(self._timing.retention_seconds), limit],
+        )
+        return taken if isinstance(taken, int) else 0
 
     def _run_envelope(self, run_id: str) -> Envelope:
         agent, lane, step = fields(self._connection, keys.run(run_id), "agent", "lane", "step")
@@ -70,18 +121,55 @@ class Repairs:
         )
         ids: Sequence[str | int] = (address.run_id, address.step, address.tool_call_id)
         envelope = call_envelope(address.pool, address.tool_name, ids, lane_named(lane), parent_id=address.run_id)
-        lost = CallResult(outcome=CallOutcome.LOST, content=LOST, metrics=CallMetrics(pool=address.pool, worker=owner))
-        event = call_event("ToolCallSettled", address, worker=owner, outcome=lost.outcome)
+        letter = _letter(address)
+        lost = _unexecuted(address, CallOutcome.LOST, LOST, worker=owner)
+        late = _unexecuted(address, CallOutcome.EXPIRED, NOT_TAKEN.format(pool=address.pool))
         return self._scripts.word(
             "sweep_call",
-            [address.part, address.due, address.events, agents_queue or "", envelope.queue],
+            [
+                address.part,
+                address.due,
+                address.events,
+                agents_queue or "",
+                envelope.queue,
+                keys.DEADLINES,
+                keys.DEAD,
+                keys.DEAD_LETTERS,
+            ],
             [
                 address.tool_call_id,
                 entry,
                 envelope.render(),
-                lost.model_dump_json(),
-                json.dumps(event),
-                address.continuation_member,
                 self._repush_ms,
+                address.continuation_member,
+                address.run_id,
+                milliseconds(self._timing.people_seconds),
+                letter.id,
+                letter.to_json(),
+                lost.model_dump_json(),
+                _settled_event(address, lost),
+                late.model_dump_json(),
+                _settled_event(address, late),
             ],
         )
+
+
+def _unexecuted(address: CallAddress, outcome: CallOutcome, content: str, *, worker: str | None = None) -> CallResult:
+    return CallResult(outcome=outcome, content=content, metrics=CallMetrics(pool=address.pool, worker=worker))
+
+
+def _settled_event(address: CallAddress, result: CallResult) -> str:
+    return json.dumps(call_event("ToolCallSettled", address, worker=result.metrics.worker, outcome=result.outcome))
+
+
+def _letter(address: CallAddress) -> DeadLetter:
+    return DeadLetter(
+        id=f"{address.run_id}:{address.step}:{address.tool_call_id}",
+        kind="call",
+        run_id=address.run_id,
+        reason=f"{DEATHS_TO_BURY} workers of pool {address.pool} died while they executed {address.tool_name}",
+        pool=address.pool,
+        step=address.step,
+        tool_call_id=address.tool_call_id,
+        tool_name=address.tool_name,
+    )

@@ -48,7 +48,12 @@ class RedisRunStore:
         output = snapshot.output
         saved = self._scripts.run(
             "save_run",
-            [keys.run(output.run_id), keys.RUNS, keys.session(output.session_id) if output.session_id else ""],
+            [
+                keys.run(output.run_id),
+                keys.RUNS,
+                keys.session(output.session_id) if output.session_id else "",
+                keys.EXPIRING,
+            ],
             [
                 output.run_id,
                 expected_version,

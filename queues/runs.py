@@ -11,21 +11,18 @@ from typing import Literal
 
 import redis
 
-from agent_core.cancelling import cancel
 from agent_core.errors import RunNotFoundError
-from agent_core.events import RunCancelled
 from agent_core.run import RunSnapshot, RunStatus
 from agent_core.tools.execution import CallAnswer
 from queues import keys
-from queues.envelopes import start_envelope
-from queues.errors import IdempotencyConflictError, QueueError, UnknownAgentError
-from queues.event_stream import stored_event
+from queues.endings import Endings, EndWord, cancelled
+from queues.envelopes import continuation_envelope, start_envelope
+from queues.errors import IdempotencyConflictError, QueueError, RunNotFailedError, UnknownAgentError
 from queues.replies import fields, newest
 from queues.scripts import Scripts
 from queues.timing import Timing, milliseconds
 from queues.topology import Lane, agents_queue, lane_named
 
-CancelWord = Literal["cancelled", "requested", "finished", "changed"]
 AnswerWord = Literal["settled", "last", "already", "missing"]
 
 
@@ -43,9 +40,18 @@ class Runs:
     def __init__(self, connection: redis.Redis, *, timing: Timing) -> None:
         self._connection = connection
         self._scripts = Scripts(connection)
+        self._endings = Endings(connection)
         self._timing = timing
 
-    def create(self, snapshot: RunSnapshot, *, agent: str, lane: Lane, idempotency_key: str | None = None) -> str:
+    def create(
+        self,
+        snapshot: RunSnapshot,
+        *,
+        agent: str,
+        lane: Lane,
+        idempotency_key: str | None = None,
+        deadline_seconds: float | None = None,
+    ) -> str:
         """Store a new run and publish its start in one step; returns the run's id.
 
         With a known `idempotency_key` nothing is stored and the id of the run it stands for is returned; the same key
@@ -62,6 +68,7 @@ class Runs:
                 agents_queue(lane),
                 keys.AGENTS,
                 keys.idempotency(idempotency_key or ""),
+                keys.DEADLINES,
             ],
             [
                 run_id,
@@ -72,6 +79,7 @@ class Runs:
                 json.dumps([agent, snapshot.output.input], sort_keys=True, default=str) if idempotency_key else "",
                 milliseconds(self._timing.retention_seconds),
                 milliseconds(self._timing.repush_seconds),
+                "" if deadline_seconds is None else milliseconds(deadline_seconds),
             ],
         )
         match verdict:
@@ -93,14 +101,16 @@ class Runs:
 
     def load(self, run_id: str) -> StoredRun:
         """The run as it is stored now; RunNotFoundError if there is none (or no longer)."""
-        stored, version, status, lane = fields(
-            self._connection, keys.run(run_id), "snapshot", "version", "status", "lane"
+        stored, version, status, lane, parked = fields(
+            self._connection, keys.run(run_id), "snapshot", "version", "status", "lane", "parked"
         )
         if stored is None or version is None or status is None:
             raise RunNotFoundError(f"there is no run {run_id!r}; finished runs are kept for a limited time only")
         snapshot = RunSnapshot.from_json(stored)
         snapshot.version = int(version)
         snapshot.output.status = RunStatus(status)
+        if parked is not None:
+            snapshot.output.error = parked
         return StoredRun(snapshot, lane_named(lane))
 
     def latest(self, *, limit: int) -> list[StoredRun]:
@@ -113,40 +123,37 @@ class Runs:
                 self._connection.zrem(keys.RUNS, run_id)
         return found
 
-    def cancel(self, stored: StoredRun, *, reason: str) -> CancelWord:
+    def cancel(self, stored: StoredRun, *, reason: str) -> EndWord:
         """End a run that nobody holds, or ask the holder of a running one to stop.
 
         `changed` means that the run has moved on since it was loaded: load it again.
         """
-        snapshot = stored.snapshot
-        if not snapshot.output.status.is_finished:
-            cancel(snapshot)
-        if reason:
-            snapshot.output.error = f"The run was cancelled: {reason}"
-        event = RunCancelled(
-            run_id=snapshot.run_id,
-            agent_name=snapshot.output.agent_name,
-            session_id=snapshot.output.session_id,
-            step=snapshot.step,
-            content=snapshot.output.error,
-        )
+        ending = cancelled(stored.snapshot, reason=reason)
+        word = self._endings.end(ending, retention_seconds=self._timing.retention_seconds)
+        if word == "missing":
+            raise RunNotFoundError(f"there is no run {stored.snapshot.run_id!r} to cancel")
+        return word
+
+    def retry(self, stored: StoredRun) -> None:
+        """Let a run that ended in ERROR go on from its last snapshot; RunNotFailedError for any other."""
+        snapshot, run_id = stored.snapshot, stored.snapshot.run_id
+        envelope = continuation_envelope(snapshot.output.agent_name, run_id, snapshot.step, stored.lane)
         word = self._scripts.word(
-            "cancel_run",
-            [keys.run(snapshot.run_id), keys.DUE, keys.events(snapshot.run_id)],
+            "retry_run",
             [
-                snapshot.version,
-                snapshot.to_json(),
-                snapshot.run_id,
-                stored_event(event),
-                reason or "cancelled",
-                milliseconds(self._timing.retention_seconds),
+                keys.run(run_id),
+                keys.events(run_id),
+                keys.DUE,
+                keys.DEADLINES,
+                keys.EXPIRING,
+                envelope.queue,
+                keys.DEAD,
+                keys.DEAD_LETTERS,
             ],
+            [run_id, envelope.render(), milliseconds(self._timing.repush_seconds)],
         )
-        match word:
-            case "cancelled" | "requested" | "finished" | "changed":
-                return word
-            case _:
-                raise RunNotFoundError(f"there is no run {snapshot.run_id!r} to cancel")
+        if word != "retried":
+            raise RunNotFailedError(f"run {run_id} is {word}; only a run that ended in ERROR can be retried")
 
     def answer(self, run: StoredRun, tool_call_id: str, answer: CallAnswer) -> AnswerWord:
         """Write a person's answer down: `settled`, `last` (the run goes on), `already` or `missing`."""

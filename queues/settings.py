@@ -70,6 +70,7 @@ class PoolSettings(_Section):
 
     tools: ImportStrings
     concurrency: int = Field(default=4, ge=1)
+    queue_seconds: float | None = Field(default=None, gt=0)
     sandbox: SandboxSettings = SandboxSettings()
 
     @field_validator("tools", mode="after")

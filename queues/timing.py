@@ -15,6 +15,8 @@ class Timing:
     repush_seconds: float = 5.0  # a message nobody acted on is published again after this, then ever more rarely
     retention_seconds: float = 7 * _DAY_SECONDS  # how long a finished run is kept
     answered_seconds: float = 3600.0  # how long late copies of an answered call still learn that it is settled
+    people_seconds: float = 7 * _DAY_SECONDS  # how long a run waits for people before it expires
+    parked_seconds: float = 10.0  # how long until another worker is offered a run that this one cannot carry on
 
     @property
     def heartbeat_seconds(self) -> float:

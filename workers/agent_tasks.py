@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
-from celery import Celery, Task
+from celery import Celery, Task, signals
 
+from agent_core.agent import Agent
 from agent_core.errors import StaleRunError
 from agent_core.run import RunStatus
 from queues.claims import ClaimedRun, Claims
@@ -51,13 +52,17 @@ class Advancer:
 
     def _advance(self, run: ClaimedRun, task_id: str) -> str:
         agent = self.project.agents[run.agent]
+        if missing := _missing_tools(run, agent):
+            reason = f"parked: no agent worker at hand has the tools {', '.join(missing)} of agent {run.agent}"
+            self.claims.park(run.run_id, reason, run=run)
+            return reason
         with self.leases.holding(lambda: self.claims.renew(run)) as lease:
             journal = QueueJournal(
                 self.claims,
                 run,
                 store=self.store,
                 functions=agent.functions(),
-                pools=self.project.pools,
+                routing=self.project.routing,
                 lease=lease,
                 task_id=task_id,
             )
@@ -73,6 +78,11 @@ class Advancer:
         return _summary(journal.run)
 
 
+def _missing_tools(run: ClaimedRun, agent: Agent) -> list[str]:
+    """The tools of calls under way that this release of the agent does not have; another worker may."""
+    return sorted({call.tool_name for call in run.snapshot.pending} - agent.functions().keys())
+
+
 def _summary(run: ClaimedRun) -> str:
     """What Flower shows of a stretch: a paused run must not look like a finished one."""
     status = run.snapshot.output.status
@@ -83,9 +93,19 @@ def _summary(run: ClaimedRun) -> str:
 
 
 def register(app: Celery, advancer: Advancer) -> None:
-    """Give the app one task per agent. A task's result is a word for people in Flower, nobody's state."""
+    """Give the app one task per agent. A task's result is a word for people in Flower, nobody's state.
+
+    A run of an agent that is not here is parked, so that a worker which has it finds it.
+    """
     for agent_name in advancer.project.agents:
         app.task(_task(advancer), name=agent_task(agent_name), bind=True)
+
+    def park(name: str, id: str, **_: object) -> None:
+        run_id = id.partition(":")[0]
+        advancer.claims.park(run_id, f"parked: no agent worker at hand offers {name.removeprefix('agents.')}")
+
+    # A weak reference would let go of the closure at once.
+    signals.task_unknown.connect(park, weak=False)
 
 
 def _task(advancer: Advancer) -> Callable[[Task, str], str]:

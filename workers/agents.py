@@ -11,6 +11,7 @@ from agent_core.errors import ImportStringError
 from agent_core.registry import functions_of, load_object
 from agent_core.tools.function import Function
 from queues.errors import SettingsError, UnknownPoolError
+from queues.parts import Routing
 from queues.settings import Settings
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -18,13 +19,10 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True)
 class Project:
-    """The agents of a project by name, and the pools of their external tools by the tool's name.
-
-    An external tool without a pool waits for a person.
-    """
+    """The agents of a project by name, and where their external tools execute."""
 
     agents: Mapping[str, Agent]
-    pools: Mapping[str, str]
+    routing: Routing
 
 
 def load_project(settings: Settings) -> Project:
@@ -48,7 +46,9 @@ def load_project(settings: Settings) -> Project:
             pool = _pool_of(function, name, listed, settings)
             if pool is not None:
                 pools[function.name] = pool
-    return Project(agents=agents, pools=pools)
+    patience = {pool: described.queue_seconds for pool, described in settings.pools.items()}
+    queue_seconds = {pool: seconds for pool, seconds in patience.items() if seconds is not None}
+    return Project(agents=agents, routing=Routing(pools=pools, queue_seconds=queue_seconds))
 
 
 def _load_agent(source: str) -> tuple[str, Agent]:

@@ -13,6 +13,7 @@ import redis
 
 from queues.repairs import Repairs
 
+_REPAIRS = ("pushed", "lost", "expired", "buried")
 _LIMIT = 100  # looks per pass and set, so that a backlog never makes one pass long
 
 _log = logging.getLogger(__name__)
@@ -39,11 +40,14 @@ class Sweep:
     def once(self) -> dict[str, int]:
         """One pass; says how often each finding was made."""
         findings: dict[str, int] = {}
+        for run_id in self._repairs.due_deadlines(limit=_LIMIT):
+            _count(findings, self._repairs.expire(run_id))
         for run_id in self._repairs.due_runs(limit=_LIMIT):
             _count(findings, self._repairs.look_at_run(run_id))
         for pool in self._pools:
             for entry in self._repairs.due_calls(pool, limit=_LIMIT):
                 _count(findings, self._repairs.look_at_call(pool, entry))
+        self._repairs.trim(limit=_LIMIT)
         return findings
 
     def _loop(self) -> None:
@@ -53,7 +57,7 @@ class Sweep:
             except redis.RedisError as error:
                 _log.warning("the sweep could not reach Redis: %s", type(error).__name__)
                 continue
-            repaired = {word: count for word, count in findings.items() if word in ("pushed", "lost")}
+            repaired = {word: count for word, count in findings.items() if word in _REPAIRS}
             if repaired:
                 _log.warning("the sweep repaired %s", repaired)
 

@@ -1,10 +1,10 @@
 -- Take the right to execute a call.
 -- KEYS part, pool due, part events
 -- ARGV call id, due member, owner, lease ms, event template, events retention ms
--- -> {'claimed', epoch, request, queued seconds ago, agents queue} | {'held' | 'settled' | 'cancelled' | 'missing'}
+-- -> {'claimed', epoch, request, queued seconds ago, agents queue} | {'held' | 'settled' | 'buried' | 'cancelled' | 'missing'}
 local state = redis.call('HGET', KEYS[1], 'state:' .. ARGV[1])
 if not state then return {'missing'} end
-if state == 'settled' then return {'settled'} end
+if state == 'settled' or state == 'buried' then return {state} end
 if redis.call('HEXISTS', KEYS[1], 'cancelled') == 1 then
     redis.call('ZREM', KEYS[2], ARGV[2])
     return {'cancelled'}

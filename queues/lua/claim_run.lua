@@ -1,7 +1,7 @@
 -- Take the right to carry a run on: a new one, a paused one whose answers are all in, or one whose holder died.
--- KEYS run, due
+-- KEYS run, due, deadlines
 -- ARGV run_id, owner, lease ms
--- -> {'claimed', epoch, version, snapshot, agent, lane, call id, answer, ...} | {'held' | 'waiting' | 'missing'} | {'finished', status}
+-- -> {'claimed', epoch, version, snapshot, agent, lane, call id, answer, ...} | {'held' | 'waiting' | 'missing' | 'poisonous'} | {'finished', status}
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'missing'} end
 if is_finished(status) then return {'finished', status} end
@@ -9,12 +9,20 @@ local now, answers = now_ms(), all_answers(KEYS[1])
 if status == 'PAUSED' and not answers then return {'waiting'} end
 if status == 'RUNNING' then
     if tonumber(redis.call('HGET', KEYS[1], 'lease_until')) > now then return {'held'} end
+    -- The sweep buries it; another worker's life is not risked.
+    if is_poisonous(redis.call('HGET', KEYS[1], 'deaths')) then return {'poisonous'} end
     redis.call('HINCRBY', KEYS[1], 'deaths', 1)
 end
 local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 redis.call('HSET', KEYS[1], 'status', 'RUNNING', 'owner', ARGV[2], 'lease_until', now + ARGV[3])
-redis.call('HDEL', KEYS[1], 'repushes')
+redis.call('HDEL', KEYS[1], 'repushes', 'parked')
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+local deadline = redis.call('HGET', KEYS[1], 'deadline')
+if deadline then
+    redis.call('ZADD', KEYS[3], deadline, ARGV[1])
+else
+    redis.call('ZREM', KEYS[3], ARGV[1])
+end
 local kept = redis.call('HMGET', KEYS[1], 'version', 'snapshot', 'agent', 'lane')
 local reply = {'claimed', tostring(epoch), kept[1], kept[2], kept[3], kept[4]}
 for _, value in ipairs(answers or {}) do reply[#reply + 1] = value end

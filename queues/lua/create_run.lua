@@ -1,6 +1,7 @@
 -- Store a run and publish its start; a known idempotency key stores nothing.
--- KEYS run, runs index, due, agents queue, announced agents, idempotency key
--- ARGV run_id, agent, lane, snapshot, message, fingerprint ('' = no idempotency key), retention ms, repush ms
+-- KEYS run, runs index, due, agents queue, announced agents, idempotency key, deadlines
+-- ARGV run_id, agent, lane, snapshot, message, fingerprint ('' = no idempotency key), retention ms, repush ms,
+--      deadline ms from now ('' = none)
 -- -> {'created'} | {'repeated', run_id} | {'conflict', run_id} | {'exists'} | {'unknown_agent', name, ...}
 local now = now_ms()
 if ARGV[6] ~= '' then
@@ -18,6 +19,10 @@ redis.call('HSET', KEYS[1], 'snapshot', ARGV[4], 'version', 1, 'status', 'PENDIN
            'epoch', 0, 'created', now)
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 redis.call('ZADD', KEYS[3], now + ARGV[8], ARGV[1])
+if ARGV[9] ~= '' then
+    redis.call('HSET', KEYS[1], 'deadline', now + ARGV[9])
+    redis.call('ZADD', KEYS[7], now + ARGV[9], ARGV[1])
+end
 if ARGV[6] ~= '' then
     redis.call('HSET', KEYS[6], 'run_id', ARGV[1], 'fingerprint', ARGV[6])
     redis.call('PEXPIRE', KEYS[6], ARGV[7])

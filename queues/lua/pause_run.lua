@@ -1,14 +1,18 @@
 -- Save and let go of a run that waits for answers. If they came in meanwhile, send the continuation at once: the hints
 -- sent while the run was still held went unheard.
--- KEYS run, events, due, agents queue
+-- KEYS run, events, due, agents queue, deadlines
 -- ARGV epoch, version, snapshot, step, waiting list ('keep' = as before), parts, repush ms, run_id, continuation message,
---      event, ...
+--      how long people may take ms ('' = the run waits for no person), event, ...
 -- -> {'saved', version, ''} | {'stale'}
 if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return {'stale'} end
-local version = write_down(KEYS[1], KEYS[2], ARGV[3], ARGV[4], 10)
+local version = write_down(KEYS[1], KEYS[2], ARGV[3], ARGV[4], 11)
 if ARGV[5] ~= 'keep' then hand_out(KEYS[1], ARGV[5], ARGV[6], ARGV[7]) end
 redis.call('HSET', KEYS[1], 'status', 'PAUSED')
 redis.call('HDEL', KEYS[1], 'owner', 'lease_until')
+if ARGV[10] ~= '' then
+    local until_ms, deadline = now_ms() + ARGV[10], redis.call('HGET', KEYS[1], 'deadline')
+    redis.call('ZADD', KEYS[5], math.min(until_ms, tonumber(deadline or until_ms)), ARGV[8])
+end
 if all_answers(KEYS[1]) then
     redis.call('LPUSH', KEYS[4], ARGV[9])
     redis.call('ZADD', KEYS[3], now_ms() + ARGV[7], ARGV[8])

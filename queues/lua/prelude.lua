@@ -1,9 +1,12 @@
 -- Put in front of every script: the clock, the fence, and what "all answers are in" and "settled" mean.
--- A run hash:  snapshot version status agent lane step epoch owner lease_until waiting deaths repushes cancel_reason
--- A part hash: outstanding lane agents_queue continuation cancelled, and per call
---              state:<id> (queued | executing | settled) request:<id> queued:<id> epoch:<id> owner:<id> lease:<id> pushes:<id> answer:<id>
+-- A run hash:  snapshot version status agent lane step created epoch owner lease_until waiting deadline deaths repushes
+--              cancel_reason parked
+-- A part hash: outstanding lane agents_queue continuation cancelled refused, and per call
+--              state:<id> (queued | executing | settled | buried) request:<id> queued:<id> queue_until:<id> epoch:<id>
+--              owner:<id> lease:<id> pushes:<id> deaths:<id> answer:<id>
 
 local REPUSH_CAP_MS = 300000
+local DEATHS_TO_BURY = 3
 
 local function now_ms()
     local time = redis.call('TIME')
@@ -50,23 +53,52 @@ local function write_down(run, events, snapshot, step, told)
 end
 
 -- Hand the calls of a step out: parts and messages in one step, so that no crash can separate them.
---   parts: [{key, due, lane, agents_queue, continuation, calls: [{id, request, queue, message, due_member}]}];
+--   parts: [{key, due, lane, agents_queue, continuation, queue_ms, calls: [{id, request, queue, message, due_member}]}];
 --   a people's part has no due set, and its calls have no queue
+-- A retried run hands the same calls out again: what is answered stays so, and epochs go on, so that whoever held a call
+-- before stays fenced off.
 local function hand_out(run, waiting, parts, repush_ms)
     local now = now_ms()
     redis.call('HSET', run, 'waiting', waiting)
     for _, part in ipairs(cjson.decode(parts)) do
-        redis.call('HSET', part.key, 'outstanding', #part.calls, 'lane', part.lane, 'agents_queue', part.agents_queue,
-                   'continuation', part.continuation)
+        local outstanding = 0
+        redis.call('PERSIST', part.key)
+        redis.call('HDEL', part.key, 'cancelled')
         for _, call in ipairs(part.calls) do
-            redis.call('HSET', part.key, 'state:' .. call.id, 'queued', 'request:' .. call.id, call.request,
-                       'queued:' .. call.id, now, 'epoch:' .. call.id, 0)
-            if part.due then
-                redis.call('LPUSH', call.queue, call.message)
-                redis.call('ZADD', part.due, now + repush_ms, call.due_member)
+            if redis.call('HEXISTS', part.key, 'answer:' .. call.id) == 0 then
+                outstanding = outstanding + 1
+                redis.call('HSET', part.key, 'state:' .. call.id, 'queued', 'request:' .. call.id, call.request,
+                           'queued:' .. call.id, now)
+                redis.call('HSETNX', part.key, 'epoch:' .. call.id, 0)
+                if part.queue_ms then redis.call('HSET', part.key, 'queue_until:' .. call.id, now + part.queue_ms) end
+                if part.due then
+                    redis.call('LPUSH', call.queue, call.message)
+                    redis.call('ZADD', part.due, now + repush_ms, call.due_member)
+                end
             end
         end
+        redis.call('HSET', part.key, 'outstanding', outstanding, 'lane', part.lane, 'agents_queue', part.agents_queue,
+                   'continuation', part.continuation)
     end
+end
+
+-- The run has ended: nobody looks for it any more, and it goes once its retention is over.
+local function let_go(run, events, due, deadlines, expiring, run_id, retention_ms)
+    redis.call('HDEL', run, 'owner', 'lease_until', 'cancel_reason', 'parked')
+    redis.call('ZREM', due, run_id)
+    redis.call('ZREM', deadlines, run_id)
+    redis.call('ZADD', expiring, now_ms() + retention_ms, run_id)
+    redis.call('PEXPIRE', run, retention_ms)
+    redis.call('PEXPIRE', events, retention_ms)
+end
+
+local function is_poisonous(deaths)
+    return tonumber(deaths or 0) + 1 >= DEATHS_TO_BURY
+end
+
+local function bury(dead, letters, id, letter)
+    redis.call('ZADD', dead, now_ms(), id)
+    redis.call('HSET', letters, id, letter)
 end
 
 -- Parts that a run no longer waits for stay for a while, so that late copies of a call still learn that it is settled.

@@ -1,5 +1,5 @@
 -- Compare-and-set of a run that is carried on in a plain process, without the queue.
--- KEYS run, runs index, session ('' = none)
+-- KEYS run, runs index, session ('' = none), expiring
 -- ARGV run_id, expected version, snapshot, status, agent, retention ms
 -- -> 1 saved | 0 another version is stored
 local stored = redis.call('HGET', KEYS[1], 'version') or '0'
@@ -10,8 +10,10 @@ redis.call('ZADD', KEYS[2], 'NX', now, ARGV[1])
 if is_finished(ARGV[4]) then
     redis.call('HDEL', KEYS[1], 'cancel_reason')
     redis.call('PEXPIRE', KEYS[1], ARGV[6])
+    redis.call('ZADD', KEYS[4], now + ARGV[6], ARGV[1])
 else
     redis.call('PERSIST', KEYS[1])
+    redis.call('ZREM', KEYS[4], ARGV[1])
 end
 if ARGV[4] == 'COMPLETED' and KEYS[3] ~= '' then
     redis.call('ZADD', KEYS[3], now, ARGV[1])

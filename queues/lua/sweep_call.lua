@@ -1,28 +1,47 @@
--- The sweep's look at one call: publish it again if nobody took it, settle it as lost if its worker died.
--- KEYS part, pool due, part events, agents queue, pool queue
--- ARGV call id, due member, message, answer 'lost', event 'lost', continuation's due member, repush ms
--- -> 'pushed' | 'held' | 'lost' | 'gone'
+-- The sweep's look at one call: publish it again if nobody took it, settle it as expired if nobody took it in time, or as
+-- lost if its worker died; one that may be repeated goes back to its queue, unless it has killed too many workers.
+-- KEYS part, pool due, part events, agents queue, pool queue, deadlines, dead, dead letters
+-- ARGV call id, due member, message, repush ms, continuation's due member, run_id, how long an operator may take ms,
+--      id of the dead letter, dead letter, answer 'lost', event 'lost', answer 'expired', event 'expired'
+-- -> 'pushed' | 'held' | 'lost' | 'expired' | 'buried' | 'gone'
 local held = redis.call('HMGET', KEYS[1], 'state:' .. ARGV[1], 'lease:' .. ARGV[1], 'epoch:' .. ARGV[1], 'request:' .. ARGV[1],
-                        'cancelled')
-local now = now_ms()
-if not held[1] or held[1] == 'settled' or (held[5] and held[1] == 'queued') then
+                        'cancelled', 'queue_until:' .. ARGV[1], 'deaths:' .. ARGV[1])
+local state, now = held[1], now_ms()
+
+local function settle_as(answer, event)
+    redis.call('XADD', KEYS[3], '*', 'event', event)
+    redis.call('ZREM', KEYS[2], ARGV[2])
+    if settle(KEYS[1], ARGV[1], answer, KEYS[4]) == 'last' then redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[5]) end
+end
+
+if state ~= 'queued' and state ~= 'executing' or held[5] and state == 'queued' then
     redis.call('ZREM', KEYS[2], ARGV[2])
     return 'gone'
 end
-if held[1] == 'executing' then
+if state == 'queued' and held[6] and tonumber(held[6]) <= now then
+    settle_as(ARGV[12], ARGV[13])
+    return 'expired'
+end
+if state == 'executing' then
     if tonumber(held[2]) > now then
         redis.call('ZADD', KEYS[2], held[2], ARGV[2])
         return 'held'
     end
     local request = cjson.decode(held[4])
-    if request.on_lost ~= 'retry' or tonumber(held[3]) >= request.max_attempts then
-        redis.call('XADD', KEYS[3], '*', 'event', ARGV[5])
-        redis.call('ZREM', KEYS[2], ARGV[2])
-        if settle(KEYS[1], ARGV[1], ARGV[4], KEYS[4]) == 'last' then redis.call('ZADD', KEYS[2], now + ARGV[7], ARGV[6]) end
+    if held[5] or request.on_lost ~= 'retry' or tonumber(held[3]) >= request.max_attempts then
+        settle_as(ARGV[10], ARGV[11])
         return 'lost'
     end
+    if is_poisonous(held[7]) then
+        redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'buried')
+        redis.call('ZREM', KEYS[2], ARGV[2])
+        redis.call('ZADD', KEYS[6], 'LT', now + ARGV[7], ARGV[6])
+        bury(KEYS[7], KEYS[8], ARGV[8], ARGV[9])
+        return 'buried'
+    end
+    redis.call('HINCRBY', KEYS[1], 'deaths:' .. ARGV[1], 1)
     redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'queued')
 end
 redis.call('LPUSH', KEYS[5], ARGV[3])
-redis.call('ZADD', KEYS[2], now + repush_delay(KEYS[1], 'pushes:' .. ARGV[1], ARGV[7]), ARGV[2])
+redis.call('ZADD', KEYS[2], now + repush_delay(KEYS[1], 'pushes:' .. ARGV[1], ARGV[4]), ARGV[2])
 return 'pushed'

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 import redis
 
 from agent_core.errors import RunNotFoundError, StaleRunError
-from agent_core.events import RunCompleted, RunPaused
+from agent_core.events import RunCompleted
 from agent_core.run import RunStatus
 from agent_core.tools.execution import CallOutcome, CallResult, Confirmation, ToolExecution
 from queues import keys
 from queues.calls import Calls, ClaimedCall
-from queues.claims import ClaimedRun, Claims
+from queues.claims import Claims
 from queues.errors import IdempotencyConflictError, UnknownAgentError
-from queues.repairs import Repairs
 from queues.runs import Runs
 from queues.topology import AGENTS_QUEUE
 from tests.support.queue_floor import (
     EXPIRED,
     TIMING,
+    Floor,
     address,
     at_step_one,
     claimed,
     external,
-    function,
     parts,
     pending_snapshot,
 )
@@ -34,44 +31,6 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.redis
 
 DONE = CallResult(content="found")
-
-
-class Floor:
-    """The stores of one server, under one timing."""
-
-    def __init__(self, connection: redis.Redis) -> None:
-        self.connection = connection
-        self.runs = Runs(connection, timing=TIMING)
-        self.claims = Claims(connection, timing=TIMING)
-        self.calls = Calls(connection, timing=TIMING, worker="shell@test")
-        self.repairs = Repairs(connection, timing=TIMING)
-
-    def submitted(self) -> str:
-        return self.runs.create(pending_snapshot(), agent="ops", lane="normal")
-
-    def dispatched(self, *calls: ToolExecution, **tool: object) -> ClaimedRun:
-        """A claimed run at step 1, with the calls handed out and the start message taken from the queue."""
-        run = claimed(self.claims, self.submitted())
-        self.connection.delete(AGENTS_QUEUE)
-        snapshot = at_step_one(run.snapshot, calls)
-        return self.claims.checkpoint(run, snapshot, parts(run, calls, function(**tool)), [])
-
-    def paused(self, *calls: ToolExecution, **tool: object) -> ClaimedRun:
-        run = self.dispatched(*calls, **tool)
-        return self.pause(run)
-
-    def pause(self, run: ClaimedRun) -> ClaimedRun:
-        snapshot = run.snapshot
-        snapshot.output.status = RunStatus.PAUSED
-        return self.claims.pause(run, snapshot, [], [RunPaused(run_id=run.run_id, agent_name="ops")])
-
-    def executing(self, run_id: str, tool_call_id: str, calls: Calls | None = None) -> ClaimedCall:
-        call = (calls or self.calls).claim(address(run_id, tool_call_id), sandbox_level="ns")
-        assert isinstance(call, ClaimedCall), call
-        return call
-
-    def continuations(self) -> int:
-        return int(self.connection.llen(AGENTS_QUEUE))
 
 
 @pytest.fixture
@@ -200,7 +159,7 @@ def test_a_lost_call_is_reported_and_never_executed_again(floor: Floor, redis_co
     dying = Calls(redis_connection, timing=EXPIRED, worker="dying@test")
     call = floor.executing(run.run_id, "a", dying)
     floor.connection.delete("tools.shell")
-    assert sweep_calls(floor) == ["lost"]
+    assert floor.sweep_calls() == ["lost"]
     assert floor.connection.llen("tools.shell") == 0
     answer = claimed(floor.claims, run.run_id).answers["a"]
     assert isinstance(answer, CallResult) and answer.outcome is CallOutcome.LOST
@@ -212,7 +171,7 @@ def test_a_lost_call_of_a_repeatable_tool_is_executed_again(floor: Floor, redis_
     run = floor.paused(external("a"), on_lost="retry", max_attempts=2)
     dying = Calls(redis_connection, timing=EXPIRED, worker="dying@test")
     first = floor.executing(run.run_id, "a", dying)
-    assert sweep_calls(floor) == ["pushed"]
+    assert floor.sweep_calls() == ["pushed"]
     second = floor.executing(run.run_id, "a")
     assert second.attempt == 2
     assert dying.settle(first, DONE) == "stale"
@@ -224,7 +183,7 @@ def test_a_failed_attempt_goes_back_to_the_queue_after_its_wait(floor: Floor) ->
     failed = CallResult(outcome=CallOutcome.FAILED, content="no")
     assert floor.calls.settle(floor.executing(run.run_id, "a"), failed, retry_after_seconds=0.001) == "retry"
     assert floor.continuations() == 0
-    wait_until(lambda: sweep_calls(floor) == ["pushed"], "the wait is over")
+    wait_until(lambda: floor.sweep_calls() == ["pushed"], "the wait is over")
     assert floor.executing(run.run_id, "a").attempt == 2
 
 
@@ -232,23 +191,23 @@ def test_a_lost_call_message_is_published_again(floor: Floor, redis_connection: 
     run = floor.paused(external("a"))
     floor.connection.delete("tools.shell")
     floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
-    assert sweep_calls(floor) == ["pushed"]
+    assert floor.sweep_calls() == ["pushed"]
     assert floor.connection.llen("tools.shell") == 1
-    assert sweep_calls(floor) == []  # ever more rarely, not at each pass
+    assert floor.sweep_calls() == []  # ever more rarely, not at each pass
 
 
 def test_a_lost_start_and_a_lost_continuation_are_published_again(floor: Floor, redis_connection: redis.Redis) -> None:
     eager = Runs(redis_connection, timing=EXPIRED)
     run_id = eager.create(pending_snapshot(), agent="ops", lane="normal")
     floor.connection.delete(AGENTS_QUEUE)
-    assert sweep_runs(floor) == ["pushed"]
+    assert floor.sweep_runs() == ["pushed"]
     assert floor.continuations() == 1
 
     run = floor.paused(external("a"))
     call = floor.executing(run.run_id, "a", Calls(redis_connection, timing=EXPIRED, worker="w"))
     Calls(redis_connection, timing=EXPIRED, worker="w").settle(call, DONE)
     floor.connection.delete(AGENTS_QUEUE)
-    assert sweep_calls(floor) == ["pushed"]
+    assert floor.sweep_calls() == ["pushed"]
     assert floor.continuations() == 1
     assert floor.runs.load(run_id).snapshot.output.status is RunStatus.PENDING
 
@@ -257,10 +216,10 @@ def test_a_run_whose_worker_died_is_given_to_another(floor: Floor, redis_connect
     run_id = floor.submitted()
     claimed(Claims(redis_connection, timing=EXPIRED), run_id)
     floor.connection.delete(AGENTS_QUEUE)
-    assert sweep_runs(floor) == ["pushed"]
+    assert floor.sweep_runs() == ["pushed"]
     claimed(floor.claims, run_id)
     floor.connection.zadd(keys.DUE, {run_id: 1})
-    assert sweep_runs(floor) == ["held"]
+    assert floor.sweep_runs() == ["held"]
 
 
 def test_a_paused_run_leaves_nothing_due_and_no_lease(floor: Floor) -> None:
@@ -292,16 +251,16 @@ def test_a_finished_run_is_kept_for_a_while_and_claimed_by_nobody(floor: Floor) 
 def test_cancelling_a_paused_run_ends_it_and_its_calls_at_once(floor: Floor) -> None:
     run = floor.paused(external("a"), external("b"))
     executing = floor.executing(run.run_id, "a")
-    assert cancel(floor, run.run_id) == "cancelled"
+    assert floor.cancel(run.run_id) == "ended"
     assert floor.runs.load(run.run_id).snapshot.output.status is RunStatus.CANCELLED
     assert floor.calls.renew(executing) == "cancelled"
     assert floor.calls.claim(address(run.run_id, "b"), sandbox_level="ns") == "cancelled"
-    assert cancel(floor, run.run_id) == "finished"
+    assert floor.cancel(run.run_id) == "finished"
 
 
 def test_cancelling_a_running_run_tells_its_holder(floor: Floor) -> None:
     run = claimed(floor.claims, floor.submitted())
-    assert cancel(floor, run.run_id) == "requested"
+    assert floor.cancel(run.run_id) == "requested"
     assert floor.claims.renew(run) == "cancelled"
     assert floor.claims.checkpoint(run, run.snapshot, [], []).cancel_reason == "no longer wanted"
 
@@ -314,15 +273,3 @@ def test_an_answer_that_no_tool_worker_gives_is_a_failed_call(floor: Floor, told
     floor.connection.hset(keys.part("shell", run.run_id, 1), mapping={"answer:a": told, "state:a": "settled"})
     answer = claimed(floor.claims, run.run_id).answers["a"]
     assert isinstance(answer, CallResult) and answer.outcome is CallOutcome.FAILED
-
-
-def cancel(floor: Floor, run_id: str) -> str:
-    return floor.runs.cancel(floor.runs.load(run_id), reason="no longer wanted")
-
-
-def sweep_calls(floor: Floor, pool: str = "shell") -> Sequence[str]:
-    return [floor.repairs.look_at_call(pool, entry) for entry in floor.repairs.due_calls(pool, limit=10)]
-
-
-def sweep_runs(floor: Floor) -> Sequence[str]:
-    return [floor.repairs.look_at_run(run_id) for run_id in floor.repairs.due_runs(limit=10)]

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import redis
+
+from agent_core.events import RunPaused
 from agent_core.run import RunSnapshot, RunStatus
 from agent_core.tools.execution import ToolExecution
 from agent_core.tools.function import Function
-from queues.calls import CallAddress
+from queues.calls import CallAddress, Calls, ClaimedCall
 from queues.claims import ClaimedRun, Claims
-from queues.parts import Part, parts_of
+from queues.dead_letters import DeadLetters
+from queues.parts import Part, Routing, parts_of
+from queues.repairs import Repairs
+from queues.runs import Runs
 from queues.timing import Timing
+from queues.topology import AGENTS_QUEUE
 
 TIMING = Timing(lease_seconds=30, repush_seconds=30)
 EXPIRED = Timing(lease_seconds=0, repush_seconds=0)  # every lease runs out at once, everything is due at once
@@ -49,8 +56,22 @@ def at_step_one(snapshot: RunSnapshot, calls: Sequence[ToolExecution]) -> RunSna
     return snapshot
 
 
-def parts(run: ClaimedRun, calls: Sequence[ToolExecution], tool: Function | None = None) -> list[Part]:
-    return parts_of(run.run_id, calls, functions={"look_up": tool or function()}, lane=run.lane, parent_id=run.run_id)
+def parts(
+    run: ClaimedRun,
+    calls: Sequence[ToolExecution],
+    tool: Function | None = None,
+    *,
+    queue_seconds: float | None = None,
+) -> list[Part]:
+    patience = {} if queue_seconds is None else {"shell": queue_seconds}
+    return parts_of(
+        run.run_id,
+        calls,
+        functions={"look_up": tool or function()},
+        routing=Routing(pools={"look_up": "shell"}, queue_seconds=patience),
+        lane=run.lane,
+        parent_id=run.run_id,
+    )
 
 
 def claimed(claims: Claims, run_id: str, owner: str = "agents@test") -> ClaimedRun:
@@ -61,3 +82,54 @@ def claimed(claims: Claims, run_id: str, owner: str = "agents@test") -> ClaimedR
 
 def address(run_id: str, tool_call_id: str, pool: str = "shell") -> CallAddress:
     return CallAddress(pool, run_id, 1, tool_call_id, "look_up")
+
+
+class Floor:
+    """The stores of one server, under one timing."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self.connection = connection
+        self.runs = Runs(connection, timing=TIMING)
+        self.claims = Claims(connection, timing=TIMING)
+        self.calls = Calls(connection, timing=TIMING, worker="shell@test")
+        self.repairs = Repairs(connection, timing=TIMING)
+        self.letters = DeadLetters(connection, timing=TIMING)
+
+    def submitted(self, *, deadline_seconds: float | None = None) -> str:
+        return self.runs.create(pending_snapshot(), agent="ops", lane="normal", deadline_seconds=deadline_seconds)
+
+    def dispatched(self, *calls: ToolExecution, **tool: object) -> ClaimedRun:
+        """A claimed run at step 1, with the calls handed out and the start message taken from the queue."""
+        run = claimed(self.claims, self.submitted())
+        self.connection.delete(AGENTS_QUEUE)
+        snapshot = at_step_one(run.snapshot, calls)
+        return self.claims.checkpoint(run, snapshot, parts(run, calls, function(**tool)), [])
+
+    def paused(self, *calls: ToolExecution, **tool: object) -> ClaimedRun:
+        run = self.dispatched(*calls, **tool)
+        return self.pause(run)
+
+    def pause(self, run: ClaimedRun) -> ClaimedRun:
+        snapshot = run.snapshot
+        snapshot.output.status = RunStatus.PAUSED
+        return self.claims.pause(run, snapshot, [], [RunPaused(run_id=run.run_id, agent_name="ops")])
+
+    def executing(self, run_id: str, tool_call_id: str, calls: Calls | None = None) -> ClaimedCall:
+        call = (calls or self.calls).claim(address(run_id, tool_call_id), sandbox_level="ns")
+        assert isinstance(call, ClaimedCall), call
+        return call
+
+    def continuations(self) -> int:
+        return int(self.connection.llen(AGENTS_QUEUE))
+
+    def cancel(self, run_id: str) -> str:
+        return self.runs.cancel(self.runs.load(run_id), reason="no longer wanted")
+
+    def sweep_calls(self, pool: str = "shell") -> list[str]:
+        return [self.repairs.look_at_call(pool, entry) for entry in self.repairs.due_calls(pool, limit=10)]
+
+    def sweep_runs(self) -> list[str]:
+        return [self.repairs.look_at_run(run_id) for run_id in self.repairs.due_runs(limit=10)]
+
+    def sweep_deadlines(self) -> list[str]:
+        return [self.repairs.expire(run_id) for run_id in self.repairs.due_deadlines(limit=10)]

@@ -69,5 +69,5 @@ def calls_for_people(project: Project) -> list[str]:
         "(`errandry pending`, `errandry settle`); list it under [pools.NAME] in errandry.toml to have it executed"
         for name, agent in project.agents.items()
         for function in agent.functions().values()
-        if function.external_execution and function.name not in project.pools
+        if function.external_execution and function.name not in project.routing.pools
     ]

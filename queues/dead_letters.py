@@ -1,0 +1,82 @@
+"""Dead letters: runs and calls that killed their workers too often, set aside until somebody decides about them.
+
+Kombu on Redis has no dead-letter exchange: what is buried is written down here first, by the script that buries it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import redis
+from pydantic import BaseModel, ConfigDict
+
+from queues import keys
+from queues.calls import CallAddress
+from queues.envelopes import call_envelope
+from queues.errors import DeadLetterNotFoundError
+from queues.replies import fields, newest
+from queues.scripts import Scripts
+from queues.timing import Timing, milliseconds
+from queues.topology import lane_named
+
+
+class DeadLetter(BaseModel):
+    """What was buried and why. A run's id is its own, a call's id its idempotency key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    kind: Literal["run", "call"]
+    run_id: str
+    reason: str
+    pool: str | None = None
+    step: int | None = None
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+
+    def to_json(self) -> str:
+        """The stored form."""
+        return self.model_dump_json(exclude_none=True)
+
+
+class DeadLetters:
+    """Lists and digs up. A repeat finds nothing and says so."""
+
+    def __init__(self, connection: redis.Redis, *, timing: Timing) -> None:
+        self._connection = connection
+        self._scripts = Scripts(connection)
+        self._timing = timing
+
+    def latest(self, *, limit: int) -> list[DeadLetter]:
+        """The newest first."""
+        ids = newest(self._connection, keys.DEAD, limit)
+        stored = fields(self._connection, keys.DEAD_LETTERS, *ids) if ids else []
+        return [DeadLetter.model_validate_json(letter) for letter in stored if letter is not None]
+
+    def load(self, letter_id: str) -> DeadLetter:
+        """One of them; DeadLetterNotFoundError if it is not there."""
+        stored = cast(str | None, self._connection.hget(keys.DEAD_LETTERS, letter_id))
+        if stored is None:
+            raise DeadLetterNotFoundError(f"there is no dead letter {letter_id!r}; `errandry dead list` shows them")
+        return DeadLetter.model_validate_json(stored)
+
+    def requeue_call(self, letter: DeadLetter) -> bool:
+        """Put a buried call back onto its pool's queue; False if its run has ended meanwhile. The letter is gone."""
+        address = CallAddress(
+            str(letter.pool), letter.run_id, int(letter.step or 0), str(letter.tool_call_id), str(letter.tool_name)
+        )
+        (lane,) = fields(self._connection, address.part, "lane")
+        ids = (address.run_id, address.step, address.tool_call_id)
+        envelope = call_envelope(address.pool, address.tool_name, ids, lane_named(lane), parent_id=address.run_id)
+        word = self._scripts.word(
+            "requeue_call",
+            [address.part, address.due, envelope.queue, keys.DEAD, keys.DEAD_LETTERS],
+            [
+                address.tool_call_id,
+                address.due_member,
+                envelope.render(),
+                milliseconds(self._timing.repush_seconds),
+                letter.id,
+            ],
+        )
+        return word == "requeued"

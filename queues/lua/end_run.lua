@@ -1,0 +1,23 @@
+-- End a run from outside: cancelled, expired or buried. One that is held is only marked: its holder ends it at its next
+-- heartbeat or save.
+-- KEYS run, events, due, deadlines, expiring, dead, dead letters
+-- ARGV version, final snapshot, run_id, status, reason, retention ms, '1' if its calls are cancelled too,
+--      dead letter ('' = none), event
+-- -> 'ended' | 'requested' | 'finished' | 'missing' | 'changed' (read the snapshot again)
+local held = redis.call('HMGET', KEYS[1], 'status', 'version', 'lease_until')
+if not held[1] then return 'missing' end
+if is_finished(held[1]) then return 'finished' end
+if held[1] == 'RUNNING' and tonumber(held[3]) > now_ms() then
+    redis.call('HSET', KEYS[1], 'cancel_reason', ARGV[5])
+    for _, part in ipairs(waiting_parts(KEYS[1])) do redis.call('HSET', part.key, 'cancelled', 1) end
+    return 'requested'
+end
+if held[2] ~= ARGV[1] then return 'changed' end
+redis.call('HINCRBY', KEYS[1], 'version', 1)
+redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+redis.call('HSET', KEYS[1], 'snapshot', ARGV[2], 'status', ARGV[4])
+redis.call('XADD', KEYS[2], '*', 'event', ARGV[9])
+retire_parts(KEYS[1], ARGV[6], ARGV[7] == '1')
+let_go(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[3], ARGV[6])
+if ARGV[8] ~= '' then bury(KEYS[6], KEYS[7], ARGV[3], ARGV[8]) end
+return 'ended'

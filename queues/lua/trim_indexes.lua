@@ -1,0 +1,16 @@
+-- Take out of the indexes what Redis has let go of, a bounded number at a time.
+-- KEYS expiring, runs index, dead, dead letters
+-- ARGV retention of dead letters ms, limit
+-- -> number of entries taken out
+local now, taken = now_ms(), 0
+for _, run_id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[2])) do
+    redis.call('ZREM', KEYS[1], run_id)
+    redis.call('ZREM', KEYS[2], run_id)
+    taken = taken + 1
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[1], 'LIMIT', 0, ARGV[2])) do
+    redis.call('ZREM', KEYS[3], id)
+    redis.call('HDEL', KEYS[4], id)
+    taken = taken + 1
+end
+return taken

@@ -1,0 +1,190 @@
+"""How runs and calls end when nothing goes well: deadlines, dead letters, parking, retries, retention."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from agent_core.events import RunCompleted
+from agent_core.run import RunStatus
+from agent_core.tools.execution import CallOutcome, CallResult, ToolExecution
+from queues import keys
+from queues.calls import Calls
+from queues.claims import Claims
+from queues.errors import DeadLetterNotFoundError, RunNotFailedError
+from queues.repairs import Repairs
+from queues.timing import Timing
+from queues.topology import AGENTS_QUEUE
+from tests.support.queue_floor import EXPIRED, Floor, address, at_step_one, claimed, external, parts
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.redis
+
+DONE = CallResult(content="found")
+
+
+@pytest.fixture
+def floor(redis_connection: redis.Redis) -> Floor:
+    return Floor(redis_connection)
+
+
+@pytest.fixture
+def dying(redis_connection: redis.Redis) -> Calls:
+    """A tool worker whose leases run out at once."""
+    return Calls(redis_connection, timing=EXPIRED, worker="dying@test")
+
+
+def kill_three_holders(floor: Floor, run_id: str) -> None:
+    short = Claims(floor.connection, timing=EXPIRED)
+    for _ in range(3):
+        claimed(short, run_id)
+
+
+def test_a_run_that_kills_its_third_holder_is_buried_and_can_be_dug_up(floor: Floor) -> None:
+    run_id = floor.submitted()
+    kill_three_holders(floor, run_id)
+    assert floor.claims.claim(run_id, owner="fourth") == "poisonous"
+    assert floor.sweep_runs() == ["buried"]
+    stored = floor.runs.load(run_id)
+    assert stored.snapshot.status is RunStatus.ERROR and "buried" in str(stored.snapshot.output.error)
+    assert [letter.id for letter in floor.letters.latest(limit=10)] == [run_id]
+
+    floor.connection.delete(AGENTS_QUEUE)
+    floor.runs.retry(stored)
+    assert floor.continuations() == 1
+    assert floor.letters.latest(limit=10) == []
+    claimed(floor.claims, run_id)
+
+
+def test_a_repeatable_call_that_kills_its_third_worker_is_buried_and_can_be_dug_up(floor: Floor, dying: Calls) -> None:
+    run = floor.paused(external("a"), on_lost="retry", max_attempts=10)
+    for _ in range(2):
+        floor.executing(run.run_id, "a", dying)
+        floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
+        assert floor.sweep_calls() == ["pushed"]
+    floor.executing(run.run_id, "a", dying)
+    assert floor.sweep_calls() == ["buried"]
+    assert floor.calls.claim(address(run.run_id, "a"), sandbox_level="ns") == "buried"
+    (letter,) = floor.letters.latest(limit=10)
+    assert (letter.id, letter.pool, letter.tool_name) == (f"{run.run_id}:1:a", "shell", "look_up")
+
+    floor.connection.delete("tools.shell")
+    assert floor.letters.requeue_call(floor.letters.load(letter.id))
+    assert floor.connection.llen("tools.shell") == 1
+    assert floor.calls.settle(floor.executing(run.run_id, "a"), DONE) == "last"
+    assert claimed(floor.claims, run.run_id).answers == {"a": DONE}
+    with pytest.raises(DeadLetterNotFoundError, match="errandry dead list"):
+        floor.letters.load(letter.id)
+
+
+def test_a_call_of_a_run_that_has_ended_is_not_dug_up(floor: Floor, dying: Calls) -> None:
+    run = floor.paused(external("a"), on_lost="retry", max_attempts=10)
+    for _ in range(3):
+        floor.executing(run.run_id, "a", dying)
+        floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
+        floor.sweep_calls()
+    floor.cancel(run.run_id)
+    (letter,) = floor.letters.latest(limit=10)
+    assert not floor.letters.requeue_call(letter)
+    assert floor.letters.latest(limit=10) == []
+
+
+def test_a_run_ends_at_its_deadline_wherever_it_waits(floor: Floor) -> None:
+    waiting = floor.submitted(deadline_seconds=0.001)
+    wait_until(lambda: floor.sweep_deadlines() == ["expired"], "the deadline has passed")
+    stored = floor.runs.load(waiting).snapshot
+    assert stored.status is RunStatus.ERROR and str(stored.output.error).startswith("expired")
+    assert floor.claims.claim(waiting, owner="late") == "finished"
+    assert floor.sweep_deadlines() == []
+
+
+def test_the_holder_of_a_run_is_told_about_its_deadline(floor: Floor) -> None:
+    run = claimed(floor.claims, floor.submitted(deadline_seconds=0.001))
+    wait_until(lambda: floor.sweep_deadlines() == ["told"], "the deadline has passed")
+    assert floor.claims.renew(run) == "cancelled"
+    assert floor.claims.cancel_reason(run) == "expired"
+
+
+def test_a_run_that_waits_too_long_for_people_expires(redis_connection: redis.Redis) -> None:
+    floor = Floor(redis_connection)
+    floor.claims = Claims(redis_connection, timing=Timing(people_seconds=0.001))
+    asked = ToolExecution(tool_call_id="a", tool_name="look_up", step=1, requires_confirmation=True)
+    run = floor.paused(asked)
+    wait_until(lambda: floor.sweep_deadlines() == ["expired"], "people took too long")
+    stored = floor.runs.load(run.run_id).snapshot
+    assert stored.output.tools[0].outcome is CallOutcome.EXPIRED
+    assert floor.runs.answer(floor.runs.load(run.run_id), "a", DONE) in ("settled", "last")  # heard by nobody
+    assert floor.claims.claim(run.run_id, owner="late") == "finished"
+
+
+def test_a_run_that_waits_for_a_pool_alone_has_no_deadline_of_its_own(floor: Floor) -> None:
+    floor.paused(external("a"))
+    assert floor.connection.zrange(keys.DEADLINES, 0, -1) == []
+
+
+def test_a_call_that_nobody_takes_in_time_is_told_to_the_model(floor: Floor) -> None:
+    run = claimed(floor.claims, floor.submitted())
+    handed_out = parts(run, [external("a")], queue_seconds=0.001)
+    floor.pause(floor.claims.checkpoint(run, at_step_one(run.snapshot, [external("a")]), handed_out, []))
+    floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
+    wait_until(lambda: floor.sweep_calls() == ["expired"], "the call has waited too long")
+    answer = claimed(floor.claims, run.run_id).answers["a"]
+    assert isinstance(answer, CallResult) and answer.outcome is CallOutcome.EXPIRED
+
+
+def test_only_a_failed_run_is_retried(floor: Floor) -> None:
+    with pytest.raises(RunNotFailedError, match="PENDING"):
+        floor.runs.retry(floor.runs.load(floor.submitted()))
+
+
+def test_a_retried_run_keeps_answers_and_fences_off_old_holders(floor: Floor, redis_connection: redis.Redis) -> None:
+    run = floor.dispatched(external("a"), external("b"))
+    old = floor.executing(run.run_id, "a")
+    floor.calls.settle(floor.executing(run.run_id, "b"), DONE)
+    run.snapshot.output.status = RunStatus.ERROR
+    floor.claims.finish(run, run.snapshot, [])
+    floor.runs.retry(floor.runs.load(run.run_id))
+    again = claimed(floor.claims, run.run_id)
+    again.snapshot.output.status = RunStatus.PAUSED
+    floor.claims.pause(again, again.snapshot, parts(again, [external("a"), external("b")]), [])
+    assert floor.calls.settle(old, CallResult(content="from before")) == "stale"
+    new = floor.executing(run.run_id, "a")
+    assert new.attempt == 2
+    assert floor.calls.settle(new, CallResult(content="anew")) == "last"
+    assert claimed(floor.claims, run.run_id).answers == {"a": CallResult(content="anew"), "b": DONE}
+
+
+def test_a_run_that_nobody_here_can_carry_on_is_parked_and_offered_again(floor: Floor) -> None:
+    run_id = floor.submitted()
+    run = claimed(floor.claims, run_id)
+    floor.claims.park(run_id, "parked: by a stranger")
+    assert floor.claims.renew(run) == "held"  # a held run is let go by its holder alone
+    floor.claims.park(run_id, "parked: no tool", run=run)
+    assert floor.claims.renew(run) == "lost"
+    stored = floor.runs.load(run_id).snapshot
+    assert (stored.status, stored.output.error) == (RunStatus.PENDING, "parked: no tool")
+    claimed(floor.claims, run_id, owner="one that can")
+    assert floor.runs.load(run_id).snapshot.output.error is None
+
+
+def test_indexes_forget_what_redis_has_let_go_of(redis_connection: redis.Redis) -> None:
+    floor = Floor(redis_connection)
+    floor.claims = Claims(redis_connection, timing=Timing(retention_seconds=0.001))
+    run = claimed(floor.claims, floor.submitted())
+    run.snapshot.output.status = RunStatus.COMPLETED
+    floor.claims.finish(run, run.snapshot, [RunCompleted(run_id=run.run_id, agent_name="ops")])
+    repairs = Repairs(redis_connection, timing=Timing(retention_seconds=0.001))
+    wait_until(lambda: not redis_connection.exists(keys.run(run.run_id)), "the run is gone")
+    assert repairs.trim(limit=10) == 1
+    assert redis_connection.zcard(keys.RUNS) == redis_connection.zcard(keys.EXPIRING) == 0
+    assert redis_connection.keys("errandry:*") in ([], [keys.session(run.snapshot.output.session_id or "")])
+
+
+def test_forged_and_late_answers_are_refused_and_counted(floor: Floor) -> None:
+    run = floor.paused(external("a"))
+    call = floor.executing(run.run_id, "a")
+    forged = type(call)(call.address, call.request, "7", 0.0, call.agents_queue)
+    assert floor.calls.settle(forged, CallResult(content="forged")) == "stale"
+    assert floor.calls.settle(call, DONE) == "last"
+    assert floor.calls.settle(call, DONE) == "already"
+    assert floor.connection.hget(keys.part("shell", run.run_id, 1), "refused") == "2"
