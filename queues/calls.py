@@ -5,7 +5,7 @@ but for the continuation hint that the last settled call of a part sends.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import redis
@@ -53,17 +53,14 @@ class CallAddress:
 
 @dataclass(frozen=True)
 class ClaimedCall:
-    """The right to execute a call, as long as its lease is renewed; `epoch` is also the number of the attempt."""
+    """The right to execute a call, as long as its lease is renewed; `attempt` counts from 1 once it has begun."""
 
     address: CallAddress
     request: CallRequest
     epoch: str
     queue_wait_seconds: float
     agents_queue: str
-
-    @property
-    def attempt(self) -> int:
-        return int(self.epoch)
+    attempt: int = 0
 
 
 class Calls:
@@ -75,25 +72,35 @@ class Calls:
         self._timing = timing
         self._worker = worker
 
-    def claim(self, address: CallAddress, *, sandbox_level: str) -> ClaimedCall | Refusal:
+    def claim(self, address: CallAddress) -> ClaimedCall | Refusal:
         """The lease of a queued call, or why there is none: it is held, settled, buried, cancelled or unknown."""
-        event = self._event("ToolCallExecuting", address, sandbox_level=sandbox_level)
         verdict, *rest = self._scripts.row(
             "claim_call",
-            [address.part, address.due, address.events],
-            [
-                address.tool_call_id,
-                address.due_member,
-                self._worker,
-                milliseconds(self._timing.lease_seconds),
-                json.dumps(event),
-                milliseconds(self._timing.retention_seconds),
-            ],
+            [address.part, address.due],
+            [address.tool_call_id, address.due_member, self._worker, milliseconds(self._timing.lease_seconds)],
         )
         if verdict != "claimed":
             return _refusal(verdict)
         epoch, request, waited, agents_queue = rest
         return ClaimedCall(address, CallRequest.model_validate_json(request), epoch, float(waited), agents_queue)
+
+    def begin(self, call: ClaimedCall, *, sandbox_level: str) -> ClaimedCall | Literal["cancelled", "lost"]:
+        """Say that execution begins now: from here on the call may have an effect, and is not simply given to another.
+
+        `cancelled` or `lost` mean that it must not begin.
+        """
+        address = call.address
+        event = self._event(
+            "ToolCallExecuting", address, sandbox_level=sandbox_level, queue_wait_seconds=call.queue_wait_seconds
+        )
+        verdict, *attempt = self._scripts.row(
+            "begin_call",
+            [address.part, address.events],
+            [address.tool_call_id, call.epoch, json.dumps(event), milliseconds(self._timing.retention_seconds)],
+        )
+        if verdict == "begun":
+            return replace(call, attempt=int(attempt[0]))
+        return "cancelled" if verdict == "cancelled" else "lost"
 
     def renew(self, call: ClaimedCall) -> Standing:
         """One heartbeat: whether the call is still this worker's, and still wanted."""

@@ -12,26 +12,17 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from agent_core.errors import ErrandryError, InvalidAnswerError
+from agent_core.errors import ErrandryError
 from agent_core.events import RunEvent
 from agent_core.run import RunOutput, RunSnapshot, RunStatus, new_run_id
-from agent_core.tools.execution import (
-    CallAnswer,
-    CallOutcome,
-    CallResult,
-    Confirmation,
-    ToolExecution,
-    UserInput,
-    encode_result,
-)
-from queues.connections import connect, translated_errors
+from agent_core.tools.execution import Confirmation, ToolExecution, UserInput
+from queues.connections import Durability, connect, translated_errors, written_through
 from queues.dead_letters import DeadLetter, DeadLetters
 from queues.event_stream import follow, is_final, latest_event_id
+from queues.people import NOT_GIVEN, People
 from queues.runs import Runs, StoredRun
 from queues.timing import Timing
 from queues.topology import LANES, Lane
-
-_NOT_GIVEN = object()
 
 
 class WaitTimeoutError(ErrandryError, TimeoutError):
@@ -41,10 +32,21 @@ class WaitTimeoutError(ErrandryError, TimeoutError):
 class Client:
     """A producer's connection to the queue. Thread-safe; make one and keep it."""
 
-    def __init__(self, url: str, *, timing: Timing | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        durability: Durability = "everysec",
+        timing: Timing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Connects at the first use. With `durability="fsync"` a submit returns once the run is on disk there."""
         self._connection = connect(url, client_name="errandry-client")
-        self._runs = Runs(self._connection, timing=timing or Timing())
-        self._dead_letters = DeadLetters(self._connection, timing=timing or Timing())
+        self._timing = timing or Timing()
+        self._durability = durability
+        self._runs = Runs(self._connection, timing=self._timing)
+        self._people = People(self._runs)
+        self._dead_letters = DeadLetters(self._connection, timing=self._timing)
         self._clock = clock
 
     @classmethod
@@ -54,7 +56,8 @@ class Client:
         from queues.redis_url import url_of  # noqa: PLC0415
         from queues.settings import load_settings  # noqa: PLC0415
 
-        return cls(url_of(load_settings()))
+        settings = load_settings()
+        return cls(url_of(settings), durability=settings.durability)
 
     def submit(
         self,
@@ -87,8 +90,8 @@ class Client:
             user_id=user_id,
             metadata=dict(metadata or {}),
         )
-        with translated_errors(self._connection):
-            run_id = self._runs.create(
+        with translated_errors(self._connection), written_through(self._connection, self._durability) as connection:
+            run_id = Runs(connection, timing=self._timing).create(
                 snapshot,
                 agent=agent,
                 lane=priority,
@@ -197,55 +200,23 @@ class Client:
         """The calls that the run waits for, in pools and with people alike."""
         return self._load(run_id).snapshot.pending
 
-    def settle(self, run_id: str, tool_call_id: str, *, result: object = _NOT_GIVEN, error: str | None = None) -> None:
+    def settle(self, run_id: str, tool_call_id: str, *, result: object = NOT_GIVEN, error: str | None = None) -> None:
         """Give the result, or the error, of an external call that no pool executes.
 
         InvalidAnswerError if the run does not wait for that. The first answer stands; a repeat changes nothing.
         """
-        if (result is _NOT_GIVEN) == (error is None):
-            raise InvalidAnswerError("give either result= or error=, not both and not neither")
-        stored, call = self._awaited(run_id, tool_call_id)
-        if not call.external_execution_required:
-            raise InvalidAnswerError(f"call {tool_call_id} of {call.tool_name} waits for a person, not for a result")
-        answer = (
-            CallResult(outcome=CallOutcome.FAILED, content=error)
-            if error is not None
-            else CallResult(content=encode_result(result, tool_name=call.tool_name))
-        )
-        self._answer(stored, call, answer)
+        with translated_errors(self._connection):
+            self._people.settle(run_id, tool_call_id, result=result, error=error)
 
     def confirm(self, run_id: str, tool_call_id: str, approved: bool, note: str = "") -> None:
         """Say yes or no to a call that asks for confirmation; the model sees the note of a refusal."""
-        stored, call = self._awaited(run_id, tool_call_id)
-        if not call.requires_confirmation:
-            raise InvalidAnswerError(f"call {tool_call_id} of {call.tool_name} does not ask for confirmation")
-        self._answer(stored, call, Confirmation(confirmed=approved, note=note))
+        with translated_errors(self._connection):
+            self._people.confirm(run_id, tool_call_id, Confirmation(confirmed=approved, note=note))
 
     def provide_input(self, run_id: str, tool_call_id: str, values: Mapping[str, JsonValue]) -> None:
         """Give the arguments that a call asks a person for."""
-        stored, call = self._awaited(run_id, tool_call_id)
-        if not call.requires_user_input:
-            raise InvalidAnswerError(f"call {tool_call_id} of {call.tool_name} does not ask for input")
-        known = {field.name for field in call.user_input_schema or []}
-        if unknown := set(values) - known:
-            raise InvalidAnswerError(
-                f"{call.tool_name} asks for {', '.join(sorted(known))}; not for {', '.join(sorted(unknown))}"
-            )
-        self._answer(stored, call, UserInput(values=dict(values)))
-
-    def _awaited(self, run_id: str, tool_call_id: str) -> tuple[StoredRun, ToolExecution]:
-        stored = self._load(run_id)
-        for call in stored.snapshot.pending:
-            if call.tool_call_id == tool_call_id:
-                if call.external_execution_required and call.pool is not None:
-                    raise InvalidAnswerError(f"call {tool_call_id} is executed by pool {call.pool}; it settles there")
-                return stored, call
-        waiting = ", ".join(call.tool_call_id for call in stored.snapshot.pending) or "none"
-        raise InvalidAnswerError(f"run {run_id} does not wait for call {tool_call_id!r}; it waits for: {waiting}")
-
-    def _answer(self, stored: StoredRun, call: ToolExecution, answer: CallAnswer) -> None:
         with translated_errors(self._connection):
-            self._runs.answer(stored, call.tool_call_id, answer)
+            self._people.provide_input(run_id, tool_call_id, UserInput(values=dict(values)))
 
     def _load(self, run_id: str) -> StoredRun:
         with translated_errors(self._connection):

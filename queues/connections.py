@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -24,8 +24,10 @@ from redis.retry import Retry
 from queues.errors import StoreRefusedError, StoreUnreachableError
 
 T = TypeVar("T")
+Durability: TypeAlias = Literal["everysec", "fsync"]
 
 RETRIES = 3
+_FSYNC_MS = 5000
 _SETTING = "redis_url (or ERRANDRY_REDIS_URL)"
 
 
@@ -61,6 +63,29 @@ def connect(
 def insist(command: Callable[[], T], *, attempts: int = 60) -> T:
     """The answer of a command that bears repetition, repeated for about two minutes while Redis is away."""
     return Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), attempts).call_with_retry(command, lambda _: None)
+
+
+@contextmanager
+def written_through(connection: redis.Redis, durability: Durability) -> Iterator[redis.Redis]:
+    """A connection for writes that are on the server's disk when the block ends, if `durability` asks for that."""
+    if durability == "everysec":
+        yield connection
+        return
+    # WAITAOF waits for what its own connection wrote, so both have to use the same one.
+    with connection.client() as single:  # type: ignore[no-untyped-call]
+        yield single
+        try:
+            (local, _) = single.waitaof(1, 0, _FSYNC_MS)
+        except ResponseError as error:
+            raise StoreRefusedError(
+                f"Redis at {address_of(connection)} stored the write but cannot confirm that it is on disk ({error}); "
+                'set appendonly yes there (WAITAOF needs Redis 7.2 or Valkey), or durability = "everysec".'
+            ) from error
+        if local < 1:
+            raise StoreUnreachableError(
+                f"Redis at {address_of(connection)} stored the write, but it was not on disk within "
+                f"{_FSYNC_MS / 1000:g} s; submit again with the same idempotency_key."
+            )
 
 
 def address_of(connection: redis.Redis) -> str:

@@ -28,6 +28,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from queues.connections import Durability
 from queues.errors import SettingsError
 from queues.settings_file import find_config_file, merged, read_config_file
 from queues.settings_problems import Sources, explain, refuse_misspelt_variables
@@ -100,6 +101,7 @@ class Settings(BaseSettings):
     model_script: Path | None = None
     project_dir: Path = Field(default_factory=Path.cwd)
     lease_seconds: float = Field(default=10, gt=0)
+    durability: Durability = "everysec"
     agent_concurrency: int = Field(default=20, ge=1)
     _config_file: Path | None = PrivateAttr(default=None)
 

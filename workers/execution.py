@@ -32,15 +32,18 @@ class Executor:
         A copy of a call that is held, settled or cancelled changes nothing. Whatever the tool does is an outcome;
         an exception out of here is a fault of ours, after which the lease runs out and the sweep decides.
         """
-        claimed = self.calls.claim(address, sandbox_level=self.sandbox.level)
+        claimed = self.calls.claim(address)
         if isinstance(claimed, str):
             return claimed
         with self.leases.holding(lambda: self.calls.renew(claimed)) as lease:
-            outcome = self.sandbox.run(_sandbox_call(claimed), cancelled=lease.stopped)
-        result = self._result(claimed, outcome)
-        retry_after = self._retry_after(claimed, result.outcome)
+            begun = self.calls.begin(claimed, sandbox_level=self.sandbox.level)
+            if isinstance(begun, str):
+                return begun
+            outcome = self.sandbox.run(_sandbox_call(begun), cancelled=lease.stopped)
+        result = self._result(begun, outcome)
+        retry_after = self._retry_after(begun, result.outcome)
         # What was executed must be written down, even if Redis is away for a while; a repeat settles nothing twice.
-        verdict = insist(lambda: self.calls.settle(claimed, result, retry_after_seconds=retry_after))
+        verdict = insist(lambda: self.calls.settle(begun, result, retry_after_seconds=retry_after))
         return str(result.outcome) if verdict in ("settled", "last") else verdict
 
     def _result(self, claimed: ClaimedCall, outcome: Outcome) -> CallResult:

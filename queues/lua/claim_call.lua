@@ -1,6 +1,6 @@
--- Take the right to execute a call.
--- KEYS part, pool due, part events
--- ARGV call id, due member, owner, lease ms, event template, events retention ms
+-- Take the right to execute a call; its execution begins with begin_call.
+-- KEYS part, pool due
+-- ARGV call id, due member, owner, lease ms
 -- -> {'claimed', epoch, request, queued seconds ago, agents queue} | {'held' | 'settled' | 'buried' | 'cancelled' | 'missing'}
 local state = redis.call('HGET', KEYS[1], 'state:' .. ARGV[1])
 if not state then return {'missing'} end
@@ -9,15 +9,10 @@ if redis.call('HEXISTS', KEYS[1], 'cancelled') == 1 then
     redis.call('ZREM', KEYS[2], ARGV[2])
     return {'cancelled'}
 end
-if state == 'executing' then return {'held'} end
+if state ~= 'queued' then return {'held'} end
 local now = now_ms()
 local epoch = redis.call('HINCRBY', KEYS[1], 'epoch:' .. ARGV[1], 1)
-redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'executing', 'owner:' .. ARGV[1], ARGV[3], 'lease:' .. ARGV[1], now + ARGV[4])
+redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'claimed', 'owner:' .. ARGV[1], ARGV[3], 'lease:' .. ARGV[1], now + ARGV[4])
 redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[2])
 local kept = redis.call('HMGET', KEYS[1], 'request:' .. ARGV[1], 'queued:' .. ARGV[1], 'agents_queue')
-local event = cjson.decode(ARGV[5])
-event.attempt = epoch
-event.queue_wait_seconds = (now - kept[2]) / 1000
-redis.call('XADD', KEYS[3], '*', 'event', cjson.encode(event))
-redis.call('PEXPIRE', KEYS[3], ARGV[6])
 return {'claimed', tostring(epoch), kept[1], tostring((now - kept[2]) / 1000), kept[3]}

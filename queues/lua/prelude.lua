@@ -2,8 +2,8 @@
 -- A run hash:  snapshot version status agent lane step created epoch owner lease_until waiting deadline deaths repushes
 --              cancel_reason parked
 -- A part hash: outstanding lane agents_queue continuation cancelled refused, and per call
---              state:<id> (queued | executing | settled | buried) request:<id> queued:<id> queue_until:<id> epoch:<id>
---              owner:<id> lease:<id> pushes:<id> deaths:<id> answer:<id>
+--              state:<id> (queued | claimed | executing | settled | buried) request:<id> queued:<id> queue_until:<id> epoch:<id>
+--              attempts:<id> owner:<id> lease:<id> pushes:<id> deaths:<id> answer:<id>
 
 local REPUSH_CAP_MS = 300000
 local DEATHS_TO_BURY = 3
@@ -90,6 +90,11 @@ local function let_go(run, events, due, deadlines, expiring, run_id, retention_m
     redis.call('ZADD', expiring, now_ms() + retention_ms, run_id)
     redis.call('PEXPIRE', run, retention_ms)
     redis.call('PEXPIRE', events, retention_ms)
+end
+
+-- Whether the writer still holds the call: it is claimed or executing under the writer's epoch.
+local function holds_call(state, held_epoch, epoch)
+    return (state == 'claimed' or state == 'executing') and held_epoch == epoch
 end
 
 local function is_poisonous(deaths)

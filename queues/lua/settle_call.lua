@@ -8,7 +8,7 @@ if state == 'settled' then
     redis.call('HINCRBY', KEYS[1], 'refused', 1)
     return 'already'
 end
-if state ~= 'executing' or redis.call('HGET', KEYS[1], 'epoch:' .. ARGV[1]) ~= ARGV[2] then
+if not holds_call(state, redis.call('HGET', KEYS[1], 'epoch:' .. ARGV[1]), ARGV[2]) then
     redis.call('HINCRBY', KEYS[1], 'refused', 1)
     return 'stale'
 end

@@ -1,10 +1,11 @@
 -- The sweep's look at one call: publish it again if nobody took it, settle it as expired if nobody took it in time, or as
--- lost if its worker died; one that may be repeated goes back to its queue, unless it has killed too many workers.
+-- lost if its worker died; one that had not begun, or may be repeated, goes back to its queue, unless it has killed too
+-- many workers.
 -- KEYS part, pool due, part events, agents queue, pool queue, deadlines, dead, dead letters
 -- ARGV call id, due member, message, repush ms, continuation's due member, run_id, how long an operator may take ms,
 --      id of the dead letter, dead letter, answer 'lost', event 'lost', answer 'expired', event 'expired'
 -- -> 'pushed' | 'held' | 'lost' | 'expired' | 'buried' | 'gone'
-local held = redis.call('HMGET', KEYS[1], 'state:' .. ARGV[1], 'lease:' .. ARGV[1], 'epoch:' .. ARGV[1], 'request:' .. ARGV[1],
+local held = redis.call('HMGET', KEYS[1], 'state:' .. ARGV[1], 'lease:' .. ARGV[1], 'attempts:' .. ARGV[1], 'request:' .. ARGV[1],
                         'cancelled', 'queue_until:' .. ARGV[1], 'deaths:' .. ARGV[1])
 local state, now = held[1], now_ms()
 
@@ -14,7 +15,8 @@ local function settle_as(answer, event)
     if settle(KEYS[1], ARGV[1], answer, KEYS[4]) == 'last' then redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[5]) end
 end
 
-if state ~= 'queued' and state ~= 'executing' or held[5] and state == 'queued' then
+local is_held = state == 'claimed' or state == 'executing'
+if state ~= 'queued' and not is_held or held[5] and state == 'queued' then
     redis.call('ZREM', KEYS[2], ARGV[2])
     return 'gone'
 end
@@ -22,13 +24,14 @@ if state == 'queued' and held[6] and tonumber(held[6]) <= now then
     settle_as(ARGV[12], ARGV[13])
     return 'expired'
 end
-if state == 'executing' then
+if is_held then
     if tonumber(held[2]) > now then
         redis.call('ZADD', KEYS[2], held[2], ARGV[2])
         return 'held'
     end
     local request = cjson.decode(held[4])
-    if held[5] or request.on_lost ~= 'retry' or tonumber(held[3]) >= request.max_attempts then
+    local may_repeat = request.on_lost == 'retry' and tonumber(held[3] or 0) < request.max_attempts
+    if held[5] or state == 'executing' and not may_repeat then
         settle_as(ARGV[10], ARGV[11])
         return 'lost'
     end

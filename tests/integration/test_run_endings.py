@@ -64,7 +64,7 @@ def test_a_repeatable_call_that_kills_its_third_worker_is_buried_and_can_be_dug_
         assert floor.sweep_calls() == ["pushed"]
     floor.executing(run.run_id, "a", dying)
     assert floor.sweep_calls() == ["buried"]
-    assert floor.calls.claim(address(run.run_id, "a"), sandbox_level="ns") == "buried"
+    assert floor.calls.claim(address(run.run_id, "a")) == "buried"
     (letter,) = floor.letters.latest(limit=10)
     assert (letter.id, letter.pool, letter.tool_name) == (f"{run.run_id}:1:a", "shell", "look_up")
 

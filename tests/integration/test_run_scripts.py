@@ -112,7 +112,7 @@ def test_parts_of_two_pools_are_joined_by_the_claim(floor: Floor) -> None:
     run = floor.paused(external("a"), external("b", "python"))
     assert floor.calls.settle(floor.executing(run.run_id, "a"), DONE) == "last"
     assert floor.claims.claim(run.run_id, owner="early") == "waiting"
-    other = floor.calls.claim(address(run.run_id, "b", "python"), sandbox_level="ns")
+    other = floor.calls.claim(address(run.run_id, "b", "python"))
     assert isinstance(other, ClaimedCall)
     assert floor.calls.settle(other, DONE) == "last"
     assert set(claimed(floor.claims, run.run_id).answers) == {"a", "b"}
@@ -140,8 +140,8 @@ def test_a_pause_that_hands_calls_out_does_both_in_one_step(floor: Floor) -> Non
 def test_a_call_is_executed_by_one_worker_at_a_time(floor: Floor) -> None:
     run = floor.paused(external("a"))
     floor.executing(run.run_id, "a")
-    assert floor.calls.claim(address(run.run_id, "a"), sandbox_level="ns") == "held"
-    assert floor.calls.claim(address(run.run_id, "unknown"), sandbox_level="ns") == "missing"
+    assert floor.calls.claim(address(run.run_id, "a")) == "held"
+    assert floor.calls.claim(address(run.run_id, "unknown")) == "missing"
 
 
 def test_the_first_answer_stands(floor: Floor) -> None:
@@ -149,7 +149,7 @@ def test_the_first_answer_stands(floor: Floor) -> None:
     call = floor.executing(run.run_id, "a")
     floor.calls.settle(call, DONE)
     assert floor.calls.settle(call, CallResult(content="another")) == "already"
-    assert floor.calls.claim(address(run.run_id, "a"), sandbox_level="ns") == "settled"
+    assert floor.calls.claim(address(run.run_id, "a")) == "settled"
     assert claimed(floor.claims, run.run_id).answers == {"a": DONE}
     assert floor.continuations() == 1
 
@@ -176,6 +176,24 @@ def test_a_lost_call_of_a_repeatable_tool_is_executed_again(floor: Floor, redis_
     assert second.attempt == 2
     assert dying.settle(first, DONE) == "stale"
     assert floor.calls.settle(second, DONE) == "last"
+
+
+def test_a_call_that_never_began_is_simply_given_to_another_worker(floor: Floor, redis_connection: redis.Redis) -> None:
+    run = floor.paused(external("a"))
+    dying = Calls(redis_connection, timing=EXPIRED, worker="dying@test")
+    claimed_only = dying.claim(address(run.run_id, "a"))
+    assert isinstance(claimed_only, ClaimedCall)
+    assert floor.sweep_calls() == ["pushed"]
+    assert dying.begin(claimed_only, sandbox_level="ns") == "lost"
+    assert floor.executing(run.run_id, "a").attempt == 1
+
+
+def test_a_cancelled_call_does_not_begin(floor: Floor) -> None:
+    run = floor.paused(external("a"))
+    call = floor.calls.claim(address(run.run_id, "a"))
+    assert isinstance(call, ClaimedCall)
+    floor.cancel(run.run_id)
+    assert floor.calls.begin(call, sandbox_level="ns") == "cancelled"
 
 
 def test_a_failed_attempt_goes_back_to_the_queue_after_its_wait(floor: Floor) -> None:
@@ -254,7 +272,7 @@ def test_cancelling_a_paused_run_ends_it_and_its_calls_at_once(floor: Floor) -> 
     assert floor.cancel(run.run_id) == "ended"
     assert floor.runs.load(run.run_id).snapshot.output.status is RunStatus.CANCELLED
     assert floor.calls.renew(executing) == "cancelled"
-    assert floor.calls.claim(address(run.run_id, "b"), sandbox_level="ns") == "cancelled"
+    assert floor.calls.claim(address(run.run_id, "b")) == "cancelled"
     assert floor.cancel(run.run_id) == "finished"
 
 

@@ -115,9 +115,12 @@ class Floor:
         return self.claims.pause(run, snapshot, [], [RunPaused(run_id=run.run_id, agent_name="ops")])
 
     def executing(self, run_id: str, tool_call_id: str, calls: Calls | None = None) -> ClaimedCall:
-        call = (calls or self.calls).claim(address(run_id, tool_call_id), sandbox_level="ns")
+        calls = calls or self.calls
+        call = calls.claim(address(run_id, tool_call_id))
         assert isinstance(call, ClaimedCall), call
-        return call
+        begun = calls.begin(call, sandbox_level="ns")
+        assert isinstance(begun, ClaimedCall), begun
+        return begun
 
     def continuations(self) -> int:
         return int(self.connection.llen(AGENTS_QUEUE))

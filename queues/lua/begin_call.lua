@@ -1,0 +1,14 @@
+-- From here on the call may have taken effect: if its worker dies now, its outcome is unknown.
+-- KEYS part, part events
+-- ARGV call id, epoch, event template, events retention ms
+-- -> {'begun', attempt} | {'cancelled' | 'lost'}
+local held = redis.call('HMGET', KEYS[1], 'state:' .. ARGV[1], 'epoch:' .. ARGV[1], 'cancelled')
+if not holds_call(held[1], held[2], ARGV[2]) then return {'lost'} end
+if held[3] then return {'cancelled'} end
+local attempt = redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[1], 1)
+redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'executing')
+local event = cjson.decode(ARGV[3])
+event.attempt = attempt
+redis.call('XADD', KEYS[2], '*', 'event', cjson.encode(event))
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
+return {'begun', tostring(attempt)}
