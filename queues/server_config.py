@@ -30,6 +30,8 @@ appendfsync everysec
 save ""
 maxmemory-policy noeviction
 client-output-buffer-limit pubsub 64mb 32mb 60
+# A stream reserves this much at once, and each run has one; the default of 4096 is most of what a paused run costs.
+stream-node-max-bytes 1024
 tcp-keepalive 60
 """
 

@@ -3,7 +3,7 @@
 --              cancel_reason parked
 -- A part hash: outstanding lane agents_queue continuation cancelled refused, and per call
 --              state:<id> (queued | claimed | executing | settled | buried) request:<id> queued:<id> queue_until:<id> epoch:<id>
---              attempts:<id> owner:<id> lease:<id> pushes:<id> deaths:<id> answer:<id>
+--              attempts:<id> owner:<id> lease:<id> looks:<id> unpublished:<id> deaths:<id> answer:<id>
 
 local REPUSH_CAP_MS = 300000
 local DEATHS_TO_BURY = 3
@@ -117,9 +117,12 @@ local function retire_parts(run, retention_ms, cancelled)
     redis.call('HDEL', run, 'waiting')
 end
 
-local function repush_delay(key, field, base_ms)
-    local count = redis.call('HINCRBY', key, field, 1)
-    return math.min(base_ms * 2 ^ math.min(count - 1, 12), REPUSH_CAP_MS)
+-- Whether to publish a message again that nobody acted on, and when to look the next time. While the queue holds others,
+-- it is probably still among them: a backlog must not breed copies. So only each fourth look publishes then.
+local function look_again(key, field, queue, base_ms)
+    local looks = redis.call('HINCRBY', key, field, 1)
+    local delay = math.min(base_ms * 2 ^ math.min(looks - 1, 12), REPUSH_CAP_MS)
+    return redis.call('LLEN', queue) == 0 or looks % 4 == 0, delay
 end
 
 -- The one place where a call gets its answer: first writer wins, the last one of the part sends the continuation.

@@ -1,7 +1,7 @@
 -- The sweep's look at one run: publish the start or continuation again if nobody acted on it.
 -- KEYS run, due, agents queue
 -- ARGV run_id, message, repush ms
--- -> 'pushed' | 'held' | 'waiting' | 'gone' | 'poisonous' (its holders died too often: bury it)
+-- -> 'pushed' | 'backlog' | 'held' | 'waiting' | 'gone' | 'poisonous' (its holders died too often: bury it)
 local held = redis.call('HMGET', KEYS[1], 'status', 'lease_until', 'deaths')
 if not held[1] or is_finished(held[1]) then
     redis.call('ZREM', KEYS[2], ARGV[1])
@@ -16,6 +16,9 @@ if held[1] == 'PAUSED' and not all_answers(KEYS[1]) then
     redis.call('ZREM', KEYS[2], ARGV[1])
     return 'waiting'
 end
+local must_publish, delay = look_again(KEYS[1], 'repushes', KEYS[3], ARGV[3])
+redis.call('ZADD', KEYS[2], now_ms() + delay, ARGV[1])
+-- A dead holder's message is gone for sure, or as good as: Kombu gives it back much later.
+if not must_publish and held[1] ~= 'RUNNING' then return 'backlog' end
 redis.call('LPUSH', KEYS[3], ARGV[2])
-redis.call('ZADD', KEYS[2], now_ms() + repush_delay(KEYS[1], 'repushes', ARGV[3]), ARGV[1])
 return 'pushed'

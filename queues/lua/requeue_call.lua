@@ -8,7 +8,7 @@ if redis.call('HGET', KEYS[1], 'state:' .. ARGV[1]) ~= 'buried' or redis.call('H
     return 'gone'
 end
 redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'queued', 'queued:' .. ARGV[1], now_ms())
-redis.call('HDEL', KEYS[1], 'deaths:' .. ARGV[1], 'pushes:' .. ARGV[1])
+redis.call('HDEL', KEYS[1], 'deaths:' .. ARGV[1], 'looks:' .. ARGV[1])
 redis.call('LPUSH', KEYS[3], ARGV[3])
 redis.call('ZADD', KEYS[2], now_ms() + ARGV[4], ARGV[2])
 return 'requeued'

@@ -4,7 +4,7 @@
 -- KEYS part, pool due, part events, agents queue, pool queue, deadlines, dead, dead letters
 -- ARGV call id, due member, message, repush ms, continuation's due member, run_id, how long an operator may take ms,
 --      id of the dead letter, dead letter, answer 'lost', event 'lost', answer 'expired', event 'expired'
--- -> 'pushed' | 'held' | 'lost' | 'expired' | 'buried' | 'gone'
+-- -> 'pushed' | 'backlog' | 'held' | 'lost' | 'expired' | 'buried' | 'gone'
 local held = redis.call('HMGET', KEYS[1], 'state:' .. ARGV[1], 'lease:' .. ARGV[1], 'attempts:' .. ARGV[1], 'request:' .. ARGV[1],
                         'cancelled', 'queue_until:' .. ARGV[1], 'deaths:' .. ARGV[1])
 local state, now = held[1], now_ms()
@@ -45,6 +45,11 @@ if is_held then
     redis.call('HINCRBY', KEYS[1], 'deaths:' .. ARGV[1], 1)
     redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'queued')
 end
+local must_publish, delay = look_again(KEYS[1], 'looks:' .. ARGV[1], KEYS[5], ARGV[4])
+redis.call('ZADD', KEYS[2], now + delay, ARGV[2])
+-- A dead worker's message, or that of an attempt that is due, is in no queue.
+if state == 'queued' and redis.call('HDEL', KEYS[1], 'unpublished:' .. ARGV[1]) == 0 and not must_publish then
+    return 'backlog'
+end
 redis.call('LPUSH', KEYS[5], ARGV[3])
-redis.call('ZADD', KEYS[2], now + repush_delay(KEYS[1], 'pushes:' .. ARGV[1], ARGV[4]), ARGV[2])
 return 'pushed'

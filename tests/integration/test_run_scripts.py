@@ -291,3 +291,12 @@ def test_an_answer_that_no_tool_worker_gives_is_a_failed_call(floor: Floor, told
     floor.connection.hset(keys.part("shell", run.run_id, 1), mapping={"answer:a": told, "state:a": "settled"})
     answer = claimed(floor.claims, run.run_id).answers["a"]
     assert isinstance(answer, CallResult) and answer.outcome is CallOutcome.FAILED
+
+
+def test_a_backlog_breeds_no_copies(floor: Floor) -> None:
+    run = floor.paused(external("a"), external("b"))
+    for looks in range(1, 9):
+        for tool_call_id in ("a", "b"):
+            floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, tool_call_id).due_member: 1})
+        assert set(floor.sweep_calls()) == ({"pushed"} if looks % 4 == 0 else {"backlog"})
+    assert floor.connection.llen("tools.shell") == 2 + 4
