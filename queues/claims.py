@@ -15,6 +15,7 @@ import redis
 from agent_core.errors import StaleRunError
 from agent_core.events import RunEvent
 from agent_core.run import RunSnapshot
+from agent_core.telemetry import emit
 from agent_core.tools.execution import CallAnswer, CallOutcome, CallResult, ToolExecution, parse_answer
 from queues import keys
 from queues.envelopes import continuation_envelope
@@ -65,7 +66,9 @@ class Claims:
         )
         match verdict:
             case "claimed":
-                return _claimed(run_id, rest)
+                run = _claimed(run_id, rest)
+                emit("run.claimed", run_id=run_id, epoch=run.epoch)
+                return run
             case "held" | "waiting" | "finished" | "missing" | "poisonous":
                 return verdict
             case _:
@@ -155,6 +158,8 @@ class Claims:
         specifics: list[str | int],
         events: Sequence[RunEvent],
     ) -> ClaimedRun:
+        told = {"run_id": run.run_id, "step": snapshot.step, "status": snapshot.status.value}
+        emit("run.saving", **told)
         verdict, *reply = self._scripts.row(
             script,
             [keys.run(run.run_id), keys.events(run.run_id), *more_keys],
@@ -162,6 +167,7 @@ class Claims:
         )
         if verdict != "saved":
             raise StaleRunError(f"run {run.run_id} is carried on by another worker; this one lost its lease")
+        emit("run.saved", **told)
         version, cancel_reason = reply
         return replace(run, version=version, snapshot=snapshot, cancel_reason=cancel_reason)
 

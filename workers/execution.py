@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent_core.telemetry import emit
 from agent_core.tools.execution import CallMetrics, CallOutcome, CallResult
 from queues.calls import CallAddress, Calls, ClaimedCall
 from queues.connections import insist
@@ -35,15 +36,19 @@ class Executor:
         claimed = self.calls.claim(address)
         if isinstance(claimed, str):
             return claimed
+        emit("call.claimed", **_told(address))
         with self.leases.holding(lambda: self.calls.renew(claimed)) as lease:
             begun = self.calls.begin(claimed, sandbox_level=self.sandbox.level)
             if isinstance(begun, str):
                 return begun
+            emit("call.begun", **_told(address), attempt=begun.attempt)
             outcome = self.sandbox.run(_sandbox_call(begun), cancelled=lease.stopped)
         result = self._result(begun, outcome)
+        emit("call.executed", **_told(address), attempt=begun.attempt, outcome=result.outcome.value)
         retry_after = self._retry_after(begun, result.outcome)
         # What was executed must be written down, even if Redis is away for a while; a repeat settles nothing twice.
         verdict = insist(lambda: self.calls.settle(begun, result, retry_after_seconds=retry_after))
+        emit("call.settled", **_told(address), attempt=begun.attempt, verdict=verdict)
         return str(result.outcome) if verdict in ("settled", "last") else verdict
 
     def _result(self, claimed: ClaimedCall, outcome: Outcome) -> CallResult:
@@ -68,6 +73,16 @@ class Executor:
             return 0
         backoff = min(request.backoff_seconds * 2 ** (claimed.attempt - 1), _BACKOFF_CAP_SECONDS)
         return float(max(0.001, backoff * (1 - self.jitter() / 2)))
+
+
+def _told(address: CallAddress) -> dict[str, object]:
+    return {
+        "run_id": address.run_id,
+        "step": address.step,
+        "tool_call_id": address.tool_call_id,
+        "pool": address.pool,
+        "tool_name": address.tool_name,
+    }
 
 
 def _sandbox_call(claimed: ClaimedCall) -> SandboxCall:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import redis
 
+from agent_core.telemetry import emit
 from queues.repairs import Repairs
 
 _REPAIRS = ("pushed", "lost", "expired", "buried")
@@ -41,12 +42,12 @@ class Sweep:
         """One pass; says how often each finding was made."""
         findings: dict[str, int] = {}
         for run_id in self._repairs.due_deadlines(limit=_LIMIT):
-            _count(findings, self._repairs.expire(run_id))
+            _count(findings, self._repairs.expire(run_id), kind="deadline")
         for run_id in self._repairs.due_runs(limit=_LIMIT):
-            _count(findings, self._repairs.look_at_run(run_id))
+            _count(findings, self._repairs.look_at_run(run_id), kind="run")
         for pool in self._pools:
             for entry in self._repairs.due_calls(pool, limit=_LIMIT):
-                _count(findings, self._repairs.look_at_call(pool, entry))
+                _count(findings, self._repairs.look_at_call(pool, entry), kind="call")
         self._repairs.trim(limit=_LIMIT)
         return findings
 
@@ -62,5 +63,6 @@ class Sweep:
                 _log.warning("the sweep repaired %s", repaired)
 
 
-def _count(findings: dict[str, int], word: str) -> None:
+def _count(findings: dict[str, int], word: str, *, kind: str) -> None:
+    emit("sweep.looked", kind=kind, found=word)
     findings[word] = findings.get(word, 0) + 1

@@ -14,7 +14,7 @@ from agent_core.tools.execution import CallOutcome
 from queues.client import RunHandle
 from queues.embedded import EmbeddedServer
 from tests.support.waiting import wait_until
-from tests.support.walking import Walk, agent_worker, tool_worker, walking
+from tests.support.walking import Walk, agent_worker, kill, tool_worker, walking
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.fault]
 
@@ -30,11 +30,6 @@ def walk(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServ
 
 def executing(run: RunHandle) -> None:
     next(event for event in run.events(timeout=BOUND) if event.event == "ToolCallExecuting")
-
-
-def kill(walk: Walk, name: str) -> None:
-    os.kill(walk.processes.pids()[name], signal.SIGKILL)
-    wait_until(lambda: name not in walk.processes.pids(), f"{name} is gone")
 
 
 def processes_with(marker: str) -> list[int]:

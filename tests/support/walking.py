@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from queues.client import Client
 from queues.settings import Settings, load_settings
+from tests.support.waiting import wait_until
 from workers.child import ChildCommand
 from workers.model_server.script import load_script
 from workers.model_server.server import ModelServer
@@ -34,12 +36,12 @@ class Walk:
 
 
 @contextmanager
-def walking(folder: Path, redis_url: str) -> Iterator[Walk]:
+def walking(folder: Path, redis_url: str, *, lease_seconds: float = 3) -> Iterator[Walk]:
     """The project of `walk/` in a folder of its own, with all its workers ready."""
     folder.chmod(0o755)  # pytest makes it private to root, and tools never run as root
     for file in PROJECT.glob("*.*"):
         shutil.copy(file, folder / file.name)
-    settings = load_settings(folder, redis_url=redis_url, lease_seconds=3)
+    settings = load_settings(folder, redis_url=redis_url, lease_seconds=lease_seconds)
     lines: list[str] = []
     with (
         ModelServer(load_script(folder / "model_script.toml")) as model,
@@ -62,6 +64,21 @@ def agent_worker(walk: Walk, *, name: str) -> ChildCommand:
 def tool_worker(walk: Walk, pool: str, *, name: str) -> ChildCommand:
     """A worker of the pool."""
     return _worker(walk.settings, name, "workers.tool_worker", {"ERRANDRY_WORKER_POOL": pool})
+
+
+def kill(walk: Walk, name: str) -> None:
+    """End a worker by SIGKILL, and wait until it is gone."""
+    os.kill(walk.processes.pids()[name], signal.SIGKILL)
+    wait_until(lambda: name not in walk.processes.pids(), f"{name} is gone")
+
+
+def dying(command: ChildCommand, *, at: str, flag: Path) -> ChildCommand:
+    """The same worker, which kills itself at a telemetry event (`name:occurrence`); the flag says that it has."""
+    words = list(command.command)
+    module = words.index("-A") + 1
+    more = {"DYING_MODULE": words[module], "DYING_AT": at, "DYING_FLAG": str(flag)}
+    words[module] = "tests.support.dying"
+    return replace(command, command=words, env={**command.env, **more})
 
 
 def _worker(settings: Settings, name: str, module: str, more: dict[str, str]) -> ChildCommand:

@@ -1,0 +1,40 @@
+"""The table of what operators see: names of telemetry events, with their fields, and the one way to tell them.
+
+Never decides anything: a listener that is slow slows the work, and one that raises ends it, as tests of crashes want.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+# Around each state change there is an event before, where a crash must lose nothing, and one after, where it must double
+# nothing.
+EVENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "run.claimed": ("run_id", "epoch"),
+        "run.saving": ("run_id", "step", "status"),
+        "run.saved": ("run_id", "step", "status"),
+        "call.claimed": ("run_id", "step", "tool_call_id", "pool", "tool_name"),
+        "call.begun": ("run_id", "step", "tool_call_id", "pool", "tool_name", "attempt"),
+        "call.executed": ("run_id", "step", "tool_call_id", "pool", "tool_name", "attempt", "outcome"),
+        "call.settled": ("run_id", "step", "tool_call_id", "pool", "tool_name", "attempt", "verdict"),
+        "sweep.looked": ("kind", "found"),
+    }
+)
+
+Listener = Callable[[str, Mapping[str, object]], None]
+_listeners: list[Listener] = []
+
+
+def listen(listener: Listener) -> None:
+    """Have the listener told of every event of this process from now on, in the thread where it happens."""
+    _listeners.append(listener)
+
+
+def emit(event: str, **fields: object) -> None:
+    """Tell an event of the table with exactly its fields; ValueError for any other, so that the table stays true."""
+    if tuple(fields) != EVENTS.get(event):
+        raise ValueError(f"telemetry event {event!r} with {tuple(fields)} is not in the table of agent_core.telemetry")
+    for listener in _listeners:
+        listener(event, fields)
