@@ -151,6 +151,7 @@ def test_the_key_of_the_call_can_be_read(sandbox: Sandbox) -> None:
     environment = json.loads(run(sandbox, "environment").content)
 
     assert environment["ERRANDRY_IDEMPOTENCY_KEY"] == "run_1:2:call_3"
+    assert run(sandbox, "own_call").content == "run_1:2:call_3"
     assert environment["HOME"] == "/tmp"
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from agent_core.tools import tool
+from agent_core.tools.context import RunContext
 
 
 class Weather(BaseModel):
@@ -37,6 +38,11 @@ async def add_later(a: int, b: int) -> int:
     """Add two numbers, asynchronously."""
     await asyncio.sleep(0)
     return a + b
+
+
+def own_call(run_context: RunContext) -> str:
+    """What a tool is told of its call."""
+    return run_context.idempotency_key
 
 
 def weather(city: str) -> Weather:

@@ -21,6 +21,7 @@ from typing import Any
 
 from agent_core.errors import ErrandryError
 from agent_core.registry import functions_of, load_object
+from agent_core.tools.context import RunContext
 from agent_core.tools.execution import encode_result
 from agent_core.tools.function import Function
 from workers.sandbox.output import clean, cut_middle, redact
@@ -112,7 +113,8 @@ def _call(request: Request) -> Answer:
     tool = next((tool for _, tool in tools_of(request["tools"]) if tool.name == name), None)
     if tool is None:
         return _failure(f"This pool has no tool named {name!r}.")
-    result = tool.call(request["tool_args"])
+    context = RunContext.from_idempotency_key(request["environment"]["ERRANDRY_IDEMPOTENCY_KEY"])
+    result = tool.call(request["tool_args"], context=context)
     if inspect.isawaitable(result):
         result = asyncio.run(_finished(result))
     try:
