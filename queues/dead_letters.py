@@ -5,6 +5,7 @@ Kombu on Redis has no dead-letter exchange: what is buried is written down here 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Literal, cast
 
 import redis
@@ -33,10 +34,11 @@ class DeadLetter(BaseModel):
     step: int | None = None
     tool_call_id: str | None = None
     tool_name: str | None = None
+    buried_at: datetime | None = None  # from the index; not in the stored form
 
     def to_json(self) -> str:
         """The stored form."""
-        return self.model_dump_json(exclude_none=True)
+        return self.model_dump_json(exclude_none=True, exclude={"buried_at"})
 
 
 class DeadLetters:
@@ -51,14 +53,20 @@ class DeadLetters:
         """The newest first."""
         ids = newest(self._connection, keys.DEAD, limit)
         stored = fields(self._connection, keys.DEAD_LETTERS, *ids) if ids else []
-        return [DeadLetter.model_validate_json(letter) for letter in stored if letter is not None]
+        return [self._dated(letter) for letter in stored if letter is not None]
 
     def load(self, letter_id: str) -> DeadLetter:
         """One of them; DeadLetterNotFoundError if it is not there."""
         stored = cast(str | None, self._connection.hget(keys.DEAD_LETTERS, letter_id))
         if stored is None:
             raise DeadLetterNotFoundError(f"there is no dead letter {letter_id!r}; `errandry dead list` shows them")
-        return DeadLetter.model_validate_json(stored)
+        return self._dated(stored)
+
+    def _dated(self, stored: str) -> DeadLetter:
+        letter = DeadLetter.model_validate_json(stored)
+        buried = self._connection.zscore(keys.DEAD, letter.id)
+        at = None if buried is None else datetime.fromtimestamp(float(buried) / 1000, UTC)
+        return letter.model_copy(update={"buried_at": at})
 
     def requeue_call(self, letter: DeadLetter) -> bool:
         """Put a buried call back onto its pool's queue; False if its run has ended meanwhile. The letter is gone."""

@@ -15,13 +15,14 @@ import redis
 
 from agent_core.errors import ErrandryError
 from agent_core.events import RunCancelled, RunCompleted, RunError, RunEvent, ToolCallStarted, event_from_dict
-from agent_core.run import RunOutput
+from agent_core.run import RunOutput, RunStatus
 from queues import keys
-from queues.replies import entries, last_entry_id
+from queues.replies import entries, entries_after, fields, last_entry_id
 
 _BEGINNING = "0-0"
 _BLOCK_SECONDS = 4.0  # less than the socket's time-out
 _BATCH = 500
+_FINAL = {"RunCompleted", "RunCancelled", "RunError"}
 
 
 class InvalidEventIdError(ErrandryError, ValueError):
@@ -76,7 +77,10 @@ def follow(
     deadline: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[RunEvent]:
-    """The events of a run after the given id, until its end or the deadline (on `clock`); each bears its `event_id`."""
+    """The events of a run after the given id, until its end or the deadline (on `clock`); each bears its `event_id`.
+
+    An end that a retry has undone is an event like any other.
+    """
     cursor = Cursor(after)
     while deadline is None or clock() < deadline:
         block = _BLOCK_SECONDS if deadline is None else max(0.001, min(_BLOCK_SECONDS, deadline - clock()))
@@ -87,11 +91,22 @@ def follow(
                 cursor.pools[new_pool] = _BEGINNING
             event.event_id = str(cursor)
             yield event
-            if is_final(event):
+            if is_final(event) and not _goes_on(connection, run.run_id, entry_id):
                 return
             if new_pool is not None:
                 # What this pool told may belong before the rest of the batch: read again, both together.
                 break
+
+
+def _goes_on(connection: redis.Redis, run_id: str, final_id: str) -> bool:
+    """Whether the end that was just read was not the last one: the run was retried afterwards."""
+    (status,) = fields(connection, keys.run(run_id), "status")
+    if status is None:
+        return False
+    if not RunStatus(status).is_finished:
+        return True
+    later = entries_after(connection, keys.events(run_id), final_id, limit=_BATCH)
+    return len(later) == _BATCH or any(json.loads(told["event"])["event"] in _FINAL for _, told in later)
 
 
 def stored_event(event: RunEvent) -> str:

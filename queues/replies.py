@@ -41,6 +41,11 @@ def entries(connection: redis.Redis, streams: dict[str, str], *, limit: int, blo
     return [(stream, entry) for stream, batch in batches for entry in batch]
 
 
+def entries_after(connection: redis.Redis, stream: str, entry_id: str, *, limit: int) -> list[Entry]:
+    """What a stream holds after an entry, without waiting for more."""
+    return cast(list[Entry], connection.xrange(stream, min=f"({entry_id}", count=limit))
+
+
 def last_entry_id(connection: redis.Redis, stream: str) -> str | None:
     """The id of a stream's newest entry, None if it holds none."""
     reply = cast(list[Entry], connection.xrevrange(stream, count=1))

@@ -33,6 +33,7 @@ from queues.client import RunHandle
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ARGUMENT_CHARACTERS = 60
+_PARKED = "parked: "  # how the reason of a run begins that no worker at hand can carry on
 _STYLES = {
     RunStatus.COMPLETED: "green",
     RunStatus.ERROR: "red",
@@ -166,6 +167,11 @@ def print_run(output: RunOutput) -> None:
     if output.status is RunStatus.PAUSED:
         for line in _ways_to_answer(output.run_id, output.tools):
             say(line, style="yellow")
+    if output.error and not output.status.is_finished:
+        parked = output.error.removeprefix(_PARKED)
+        say(f"parked   {parked}" if parked != output.error else f"before   {output.error}", style="yellow")
+    if output.status is RunStatus.ERROR:
+        say(f"errandry retry {output.run_id}      (goes on from where it stopped)", style="yellow")
     if output.status.is_finished:
         say()
         _print_end(output)

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +16,16 @@ import redis
 
 from agent_core.events import RunStarted, ToolCallExecuting
 from agent_core.run import RunStatus
+from queues import keys
+from queues.calls import Calls
+from queues.claims import Claims
 from queues.client import Client
+from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from tests.support.command import Command
+from tests.support.queue_floor import EXPIRED, Floor, address, claimed, external
 from tests.support.valkey import embedded_server, redis_connection, redis_url
+from tests.support.waiting import wait_until
 from workers.model_server.server import ModelServer
 
 __all__ = ["embedded_server", "redis_connection", "redis_url"]
@@ -154,6 +161,114 @@ def test_a_person_gives_input(counter: Command, client: Client) -> None:
     assert answer_of(client, run_id) == "book_room returned: 2 nights in Paris"
 
 
+def test_a_run_that_ran_out_of_time_goes_on_with_a_retry(counter: Command, client: Client) -> None:
+    submitted = counter.run("submit", "counter", "Ask the warehouse for bolts", "--deadline-seconds", "1000")
+    run_id = submitted.stdout.strip()
+    client.wait(run_id, timeout=30, until="paused")
+    connection = connect(str(EmbeddedServer.attach(counter.folder / ".errandry")))
+    expires = float(connection.zscore(keys.DEADLINES, run_id) or 0) / 1000
+    assert 900 < expires - time.time() < 1000
+    connection.zadd(keys.DEADLINES, {run_id: 1})  # the deadline has passed
+    connection.close()
+    ended = counter.run("follow", run_id)
+    assert ended.returncode == 1
+    assert "\nERROR: expired: nobody answered ask_warehouse in time\n" in ended.stdout
+    assert f"errandry retry {run_id} " in counter.run("show", run_id).stdout
+
+    retried = counter.run("retry", run_id, "--follow")
+    assert retried.returncode == 0, retried.stdout
+    assert retried.stdout.endswith("ask_warehouse returned: [expired] No answer came in time.\n")
+    # The whole story, from the first event on, past the end that the retry has undone.
+    followed = counter.run("follow", run_id).stdout
+    assert re.search(r"s  ended in an error\n.* s  continued\n.* s  completed\n", followed, re.DOTALL), followed
+    refused = counter.run("retry", run_id)
+    assert refused.returncode == 1
+    assert refused.stderr == f"Error: run {run_id} is COMPLETED; only a run that ended in ERROR can be retried\n"
+
+
+def test_the_doctor_finds_a_project_that_is_up_well(counter: Command) -> None:
+    examined = counter.run("doctor", "--json", "--release")
+    found = json.loads(examined.stdout)
+    assert (examined.returncode, found["level"]) == (0, "ok"), found
+    told = {finding["subject"]: finding["text"] for finding in found["findings"]}
+    assert told["agents.announced"] == "on offer: counter"
+    assert re.fullmatch(r"shell@\S+; 0 messages wait", told["workers.shell"])
+    assert "this code can carry on" in told["release.runs"]
+    assert told["sandbox.shell"] == "the wall of pool shell can be had on this machine"
+
+
+def test_the_doctor_names_what_is_wrong_and_how_to_mend_it(
+    project: Command, redis_url: str, redis_connection: redis.Redis
+) -> None:
+    without_server = project.run("doctor", "--no-sandbox")
+    assert without_server.returncode == 1
+    assert re.search(r"^problem  redis.reachable: no redis_url is set and no embedded", without_server.stdout, re.M)
+
+    project.environment = {"ERRANDRY_REDIS_URL": redis_url}
+    Floor(redis_connection).paused(external("a"))
+    examined = project.run("doctor", "--release", "--no-sandbox")
+    assert examined.returncode == 1
+    lines = examined.stdout.splitlines()
+    assert "problem  agents.announced: no agent worker offers counter" in lines
+    assert "problem  workers.shell: no tool worker of pool shell answers; 1 message waits in its queues" in lines
+    assert "         remedy: start `errandry tool-worker --pool shell`, or all with `errandry up`" in lines
+    assert "problem  release.runs: this code cannot carry on 1 unfinished run" in lines
+    assert lines[-1] == "4 problems, 0 warnings"
+
+
+def test_dead_letters_are_listed_shown_and_dug_up(
+    project: Command, redis_url: str, redis_connection: redis.Redis
+) -> None:
+    project.environment = {"ERRANDRY_REDIS_URL": redis_url}
+    floor = Floor(redis_connection)
+    assert project.run("dead", "list").stdout == "no dead letters\n"
+    run_id, call_id, ended_call_id = bury_a_run(floor), bury_a_call(floor), bury_a_call(floor)
+    floor.cancel(ended_call_id.partition(":")[0])
+
+    listed, as_json, shown_run, shown_call, parked = project.run_together(
+        ["dead", "list"], ["dead", "list", "--json"], ["dead", "show", run_id], ["dead", "show", call_id],
+        ["show", run_id],
+    )  # fmt: skip
+    assert [line.split()[:2] for line in listed.stdout.splitlines()] == [
+        [ended_call_id, "call"], [call_id, "call"], [run_id, "run"],
+    ]  # fmt: skip
+    assert [letter["id"] for letter in json.loads(as_json.stdout)] == [ended_call_id, call_id, run_id]
+    assert "reason   buried: 3 workers died while they held this run" in shown_run.stdout
+    assert "call     step 1: a of look_up, pool shell" in shown_call.stdout
+    assert re.search(r"^buried   \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", shown_call.stdout, re.MULTILINE)
+    assert f"errandry dead requeue {call_id} " in shown_call.stdout
+    assert "\nERROR: buried: 3 workers died" in parked.stdout
+
+    gone = project.run("dead", "requeue", ended_call_id)
+    assert gone.returncode == 1
+    assert "has ended meanwhile" in gone.stdout
+    assert project.run("dead", "requeue", call_id).stdout == f"{call_id} is requeued\n"
+    assert project.run("dead", "requeue", run_id).stdout == f"{run_id} goes on\n"
+    assert floor.runs.load(run_id).snapshot.status is RunStatus.PENDING
+    assert floor.letters.latest(limit=10) == []
+    again = project.run("dead", "requeue", run_id)
+    assert again.returncode == 1
+    assert again.stderr == f"Error: there is no dead letter '{run_id}'; `errandry dead list` shows them\n"
+
+
+def bury_a_run(floor: Floor) -> str:
+    run_id = floor.submitted()
+    for _ in range(3):
+        claimed(Claims(floor.connection, timing=EXPIRED), run_id)
+    wait_until(lambda: "buried" in floor.sweep_runs(), "the third holder's lease has run out")
+    return run_id
+
+
+def bury_a_call(floor: Floor) -> str:
+    dying = Calls(floor.connection, timing=EXPIRED, worker="dying@test")
+    run = floor.paused(external("a"), on_lost="retry", max_attempts=10)
+    for _ in range(3):
+        floor.executing(run.run_id, "a", dying)
+        floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
+        floor.sweep_calls()
+    return f"{run.run_id}:1:a"
+
+
 def test_what_is_not_there_is_named(counter: Command, client: Client) -> None:
     run_id, call_id = waiting_call(client, "Ask the warehouse for screws")
     commands = {
@@ -161,6 +276,7 @@ def test_what_is_not_there_is_named(counter: Command, client: Client) -> None:
         "there is no run 'run_none'": ["show", "run_none"],
         f"run {run_id} does not wait for call 'call_x'; it waits for:": ["settle", run_id, "call_x", "--result", "1"],
         f"call {call_id} of ask_warehouse does not ask for confirmation": ["approve", run_id, call_id],
+        "there is no dead letter 'run_none'": ["dead", "show", "run_none"],
         "'nonsense' is no metadata; write --metadata": ["submit", "counter", "Say hi", "--metadata", "nonsense"],
     }
     for sentence, refused in zip(commands, counter.run_together(*commands.values()), strict=True):

@@ -1,4 +1,4 @@
-"""Commands about runs: submit, list, show, follow, cancel. Thin, over the client's methods; keeps no state.
+"""Commands about runs: submit, list, show, follow, cancel, retry. Thin, over the client's methods; keeps no state.
 
 Never starts a process.
 """
@@ -47,11 +47,17 @@ class MetadataError(ErrandryError, ValueError):
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
-    add(app, submit, "errandry submit ops 'What files are there?' --follow")
+    add(
+        app,
+        submit,
+        "errandry submit ops 'What files are there?' --follow",
+        "errandry submit ops 'What files are there?' --deadline-seconds 600",
+    )
     add(app, list_runs, "errandry runs --status PAUSED", name="runs")
     add(app, show, "errandry show run_06… --json")
     add(app, follow, "errandry follow run_06…")
     add(app, cancel, "errandry cancel run_06… --reason 'asked by mistake'")
+    add(app, retry, "errandry retry run_06… --follow")
 
 
 def submit(
@@ -69,6 +75,9 @@ def submit(
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key gives the same run, however often it is submitted.")
     ] = None,
+    deadline_seconds: Annotated[
+        float | None, typer.Option(help="End the run in ERROR, reason expired, if it is not done so long from now.")
+    ] = None,
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the run; may be given several times.")
     ] = None,
@@ -79,6 +88,8 @@ def submit(
     exit code is 0 if the run ended COMPLETED and 1 if it ended in ERROR or CANCELLED; with --json as well, each event
     is one line of JSON. Ctrl-C ends the following, not the run.
     """
+    if deadline_seconds is not None and not deadline_seconds > 0:
+        raise typer.BadParameter("give a time from now, above 0", param_hint="'--deadline-seconds'")
     with open_client() as client:
         run = client.submit(
             agent,
@@ -87,6 +98,7 @@ def submit(
             session_id=session_id,
             user_id=user_id,
             idempotency_key=idempotency_key,
+            deadline_seconds=deadline_seconds,
             metadata=dict(_pair(entry) for entry in metadata or ()),
         )
         if do_follow:
@@ -150,6 +162,26 @@ def cancel(
     with open_client() as client:
         was_alive = client.cancel(run_id, reason)
     typer.echo(f"{run_id} is being cancelled" if was_alive else f"{run_id} has ended already")
+
+
+def retry(
+    run_id: RunId,
+    do_follow: Annotated[
+        bool, typer.Option("--follow", help="Show what happened and happens until the run ends, then the answer.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Let a run that ended in ERROR go on from its last snapshot, never from its input.
+
+    Answers that are in are kept, a deadline that has passed is forgotten, and a dead letter of the run is gone. A run
+    in any other state is refused. With --follow the exit code is 0 if the run then ends COMPLETED, else 1.
+    """
+    with open_client() as client:
+        run = client.retry(run_id)
+        if do_follow:
+            return _follow(run, as_json=as_json)
+    typer.echo(json.dumps({"run_id": run_id}) if as_json else f"{run_id} goes on")
+    return 0
 
 
 def _follow(run: RunHandle, *, as_json: bool) -> int:

@@ -15,13 +15,13 @@ from workers import cli
 
 COMMANDS = (
     "demo", "up", "agent-worker", "tool-worker", "flower", "submit", "runs", "show", "follow", "cancel", "pending",
-    "settle", "approve", "answer", "init",
+    "settle", "approve", "answer", "init", "retry", "doctor", "dead",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "dead list", "dead show", "dead requeue"])
 def test_every_page_has_words_and_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([command, "--help"]) == 0
+    assert cli.main([*command.split(), "--help"]) == 0
     page = capsys.readouterr().out
     assert f"Example: {'OPENAI_API_KEY=… ' if command == 'agent-worker' else ''}errandry {command}" in page
     assert f"Usage: errandry {command}" in page
@@ -64,6 +64,12 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         (["submit", "ops", "hi", "--priority", "urgent"], "Invalid value for '--priority'"),
         (["runs", "--limit", "0"], "Invalid value for '--limit'"),
         (["tool-worker"], "Missing option '--pool'."),
+        (["submit", "ops", "hi", "--deadline-seconds", "0"], "Invalid value for '--deadline-seconds': give a time"),
+        (["submit", "ops", "hi", "--deadline-seconds", "nan"], "Invalid value for '--deadline-seconds': give a time"),
+        (["doctor", "--limit", "0"], "Invalid value for '--limit'"),
+        (["dead", "lst"], "No such command 'lst'. Did you mean 'list'?"),
+        (["dead", "requeue"], "Missing argument 'ID'."),
+        (["retry"], "Missing argument 'RUN'."),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_code_2(

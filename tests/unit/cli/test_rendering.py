@@ -111,6 +111,25 @@ def test_a_run_is_shown_with_its_calls_and_its_way_out(capsys: pytest.CaptureFix
     assert capsys.readouterr().out.endswith("\nERROR: the key is missing?[31m\n")
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "line"),
+    [
+        ("PENDING", "parked: no agent worker at hand offers demo", "parked   no agent worker at hand offers demo"),
+        ("PAUSED", "parked: no agent worker at hand has x", "parked   no agent worker at hand has x"),
+        ("PENDING", "expired: the run was not done by its deadline", "before   expired: the run was not done by its"),
+        ("ERROR", "expired: nobody answered add in time", "ERROR: expired: nobody answered add in time"),
+        ("ERROR", "buried: 3 workers died", "ERROR: buried: 3 workers died"),
+        ("ERROR", "no key", "errandry retry run_1      (goes on from where it stopped)"),
+    ],
+)
+def test_a_run_that_stands_still_says_why(
+    status: str, error: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.cache_clear()
+    print_run(output(status=status, error=error))
+    assert f"\n{line}" in capsys.readouterr().out
+
+
 def test_runs_have_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     console.cache_clear()
     print_runs([output(input="two\nlines")], now=NOW + timedelta(seconds=90))
