@@ -17,7 +17,7 @@ from queues.protocol import CallRequest, continuation_member, due_member
 from queues.scripts import Scripts
 from queues.timing import Timing, milliseconds
 
-Refusal = Literal["held", "settled", "buried", "cancelled", "missing"]
+Refusal = Literal["held", "backing_off", "settled", "buried", "cancelled", "missing"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Calls:
         self._worker = worker
 
     def claim(self, address: CallAddress) -> ClaimedCall | Refusal:
-        """The lease of a queued call, or why there is none: it is held, settled, buried, cancelled or unknown."""
+        """The lease of a queued call, or in a word why there is none; `backing_off`: its next try is not due yet."""
         verdict, *rest = self._scripts.row(
             "claim_call",
             [address.part, address.due],
@@ -162,7 +162,7 @@ def call_event(name: str, address: CallAddress, **fields: object) -> dict[str, o
 
 def _refusal(word: str) -> Refusal:
     match word:
-        case "held" | "settled" | "buried" | "cancelled" | "missing":
+        case "held" | "backing_off" | "settled" | "buried" | "cancelled" | "missing":
             return word
         case _:
             raise ValueError(f"claim_call answered {word!r}")

@@ -12,6 +12,7 @@ from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning
 from kombu.entity import Queue
 
+from queues import transport
 from queues.settings import Settings
 from queues.topology import AGENTS_QUEUE, agents_queues, pool_queue, pool_queues
 
@@ -41,6 +42,7 @@ def _app(settings: Settings, *, queues: list[str], default: str, unacked: str) -
     # Celery advises to cancel running tasks when the broker is lost. We leave them be on purpose: the claim turns a
     # redelivered copy away, and a paid model call is not thrown away at every blip.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+    transport.use()
     app = Celery("errandry", broker=_broker_url(settings.redis_url.get_secret_value()), set_as_current=False)
     app.conf.update(
         # JSON only: a pickled message is refused before anything of it is loaded.

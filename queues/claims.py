@@ -12,7 +12,7 @@ from typing import Literal
 
 import redis
 
-from agent_core.errors import StaleRunError
+from agent_core.errors import SnapshotSchemaError, StaleRunError
 from agent_core.events import RunEvent
 from agent_core.run import RunSnapshot
 from agent_core.telemetry import emit
@@ -27,7 +27,7 @@ from queues.scripts import Scripts
 from queues.timing import Timing, milliseconds
 from queues.topology import Lane, agents_queue, lane_named
 
-Refusal = Literal["held", "waiting", "finished", "missing", "poisonous"]
+Refusal = Literal["held", "waiting", "finished", "missing", "poisonous", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,12 @@ class Claims:
         )
         match verdict:
             case "claimed":
-                run = _claimed(run_id, rest)
+                try:
+                    run = _claimed(run_id, rest)
+                except SnapshotSchemaError as error:
+                    # Written by a newer release: a worker of that release may go on, this one must not hold it.
+                    self._park(run_id, f"parked: {error}", epoch=rest[0])
+                    return "unreadable"
                 emit("run.claimed", run_id=run_id, epoch=run.epoch)
                 return run
             case "held" | "waiting" | "finished" | "missing" | "poisonous":
@@ -111,7 +116,10 @@ class Claims:
     def pause(
         self, run: ClaimedRun, snapshot: RunSnapshot, parts: Sequence[Part], events: Sequence[RunEvent]
     ) -> ClaimedRun:
-        """Save, hand out and let go in one step; the continuation is sent at once if the answers are in already."""
+        """Save, hand out and let go in one step; the continuation is sent at once if the answers are in already.
+
+        If the run's end was asked for, nothing is done, and `cancel_reason` of the returned run says why.
+        """
         specifics: list[str | int] = [
             _waiting(parts) if parts else "keep",
             self._rendered(run, snapshot, parts),
@@ -140,10 +148,13 @@ class Claims:
 
         With `run` by its holder; without, a run that is held is left alone.
         """
+        self._park(run_id, reason, epoch=run.epoch if run else "")
+
+    def _park(self, run_id: str, reason: str, *, epoch: str) -> None:
         self._scripts.run(
             "park_run",
             [keys.run(run_id), keys.DUE],
-            [run_id, run.epoch if run else "", reason, milliseconds(self._timing.parked_seconds)],
+            [run_id, epoch, reason, milliseconds(self._timing.parked_seconds)],
         )
 
     def _rendered(self, run: ClaimedRun, snapshot: RunSnapshot, parts: Sequence[Part]) -> str:
@@ -165,6 +176,8 @@ class Claims:
             [keys.run(run.run_id), keys.events(run.run_id), *more_keys],
             [run.epoch, run.version, snapshot.to_json(), snapshot.step, *specifics, *map(stored_event, events)],
         )
+        if verdict == "cancelled":
+            return replace(run, cancel_reason=reply[1])
         if verdict != "saved":
             raise StaleRunError(f"run {run.run_id} is carried on by another worker; this one lost its lease")
         emit("run.saved", **told)

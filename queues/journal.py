@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from agent_core.cancelling import cancel
 from agent_core.events import RunEvent, ToolCallStarted
 from agent_core.run import RunSnapshot, RunStatus
 from agent_core.tools.execution import ToolExecution
@@ -64,6 +65,8 @@ class QueueJournal:
         match snapshot.status:
             case RunStatus.PAUSED:
                 self._run = self._claims.pause(self._run, snapshot, parts, events)
+                if self._run.cancel_reason:
+                    return self._cancel_instead(snapshot, events)
             case RunStatus.COMPLETED | RunStatus.ERROR | RunStatus.CANCELLED:
                 self._run = self._claims.finish(self._run, snapshot, events)
             case _:
@@ -71,6 +74,13 @@ class QueueJournal:
         self._told = events
         snapshot.version = int(self._run.version)
         return snapshot
+
+    def _cancel_instead(self, snapshot: RunSnapshot, events: Sequence[RunEvent]) -> RunSnapshot:
+        """End a run that was about to pause: its readers are told of the end, and not of what it did not come to."""
+        cancel(snapshot)
+        saved = self.save(snapshot)
+        self._told = [*self._told, *events]
+        return saved
 
     def _truly_ended(self, snapshot: RunSnapshot, events: Sequence[RunEvent]) -> tuple[RunSnapshot, Sequence[RunEvent]]:
         """The end with its true reason: the loop knows only that it was to stop."""

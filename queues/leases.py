@@ -78,3 +78,6 @@ class LeaseKeeper:
         except redis.RedisError as error:
             # Not a loss yet: the lease may outlive a short outage, and if not, the fence refuses the next write.
             _log.warning("a lease could not be renewed: %s", type(error).__name__)
+        except Exception:
+            # This thread renews all the others too.
+            _log.exception("a lease could not be renewed")

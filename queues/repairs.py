@@ -26,6 +26,7 @@ LOST = (
     "it was not executed again. Check before you repeat it."
 )
 NOT_TAKEN = "No worker of pool {pool} took this call in time; it was not executed."
+_PUT_OFF_SECONDS = 60.0
 DEATHS_TO_BURY = 3  # as in lua/prelude.lua
 
 
@@ -52,16 +53,25 @@ class Repairs:
         """Runs whose deadline has passed, the longest overdue first."""
         return overdue(self._connection, keys.DEADLINES, limit)
 
+    def put_off(self, due: str, entry: str) -> None:
+        """Look at an entry of a due set again only after a while, because a look at it is impossible just now."""
+        until = now_ms(self._connection) + milliseconds(_PUT_OFF_SECONDS)
+        self._connection.zadd(due, {entry: until}, xx=True)
+
     def look_at_run(self, run_id: str) -> str:
         """Publish a run's start or continuation again if nobody acted on it, bury it if its holders keep dying.
 
         Says what was found.
         """
+        return self._look_at_run(run_id)
+
+    def _look_at_run(self, run_id: str, *, pool_due: str = "", entry: str = "") -> str:
+        """With the entry of a pool's due set that led here, which this look takes out."""
         envelope = self._run_envelope(run_id)
         word = self._scripts.word(
             "repush_run",
-            [keys.run(run_id), keys.DUE, envelope.queue],
-            [run_id, envelope.render(), self._repush_ms],
+            [keys.run(run_id), keys.DUE, envelope.queue, pool_due],
+            [run_id, envelope.render(), self._repush_ms, entry],
         )
         if word == "poisonous":
             self._end(run_id, lambda snapshot: buried(snapshot, deaths=DEATHS_TO_BURY))
@@ -111,8 +121,7 @@ class Repairs:
         """
         run_id, step, *call = json.loads(entry)
         if not call:
-            self._connection.zrem(keys.pool_due(pool), entry)
-            return self.look_at_run(run_id)
+            return self._look_at_run(run_id, pool_due=keys.pool_due(pool), entry=entry)
         return self._sweep_call(CallAddress(pool, run_id, step, *call), entry)
 
     def _sweep_call(self, address: CallAddress, entry: str) -> str:

@@ -41,7 +41,7 @@ def build(settings: Settings) -> Celery:
     timing = Timing(lease_seconds=settings.lease_seconds)
     claims = Claims(connection, timing=timing)
     leases = LeaseKeeper(heartbeat_seconds=timing.heartbeat_seconds)
-    sweep = Sweep(Repairs(connection, timing=timing), pools=list(settings.pools))
+    sweep = Sweep(Repairs(connection, timing=timing), pools=list(settings.pools), grace_seconds=timing.lease_seconds)
     app = agent_app(settings)
     register(
         app,

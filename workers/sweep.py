@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import redis
 
 from agent_core.telemetry import emit
+from queues import keys
 from queues.repairs import Repairs
 
 _REPAIRS = ("pushed", "lost", "expired", "buried")
@@ -23,9 +25,13 @@ _log = logging.getLogger(__name__)
 class Sweep:
     """Looks at what is due every few seconds, in a thread of its own, from `start` to `close`."""
 
-    def __init__(self, repairs: Repairs, *, pools: Sequence[str], period_seconds: float = 1.0) -> None:
+    def __init__(
+        self, repairs: Repairs, *, pools: Sequence[str], grace_seconds: float = 0.0, period_seconds: float = 1.0
+    ) -> None:
+        """After an outage nothing is judged for `grace_seconds`, so that holders that live renew their leases first."""
         self._repairs = repairs
         self._pools = tuple(pools)
+        self._grace_seconds = grace_seconds
         self._period_seconds = period_seconds
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="sweep", daemon=True)
@@ -41,28 +47,41 @@ class Sweep:
     def once(self) -> dict[str, int]:
         """One pass; says how often each finding was made."""
         findings: dict[str, int] = {}
-        for run_id in self._repairs.due_deadlines(limit=_LIMIT):
-            _count(findings, self._repairs.expire(run_id), kind="deadline")
-        for run_id in self._repairs.due_runs(limit=_LIMIT):
-            _count(findings, self._repairs.look_at_run(run_id), kind="run")
+        repairs = self._repairs
+        for run_id in repairs.due_deadlines(limit=_LIMIT):
+            self._look(findings, "deadline", keys.DEADLINES, run_id, repairs.expire)
+        for run_id in repairs.due_runs(limit=_LIMIT):
+            self._look(findings, "run", keys.DUE, run_id, repairs.look_at_run)
         for pool in self._pools:
-            for entry in self._repairs.due_calls(pool, limit=_LIMIT):
-                _count(findings, self._repairs.look_at_call(pool, entry), kind="call")
-        self._repairs.trim(limit=_LIMIT)
+            for entry in repairs.due_calls(pool, limit=_LIMIT):
+                self._look(findings, "call", keys.pool_due(pool), entry, partial(repairs.look_at_call, pool))
+        repairs.trim(limit=_LIMIT)
         return findings
 
+    def _look(self, findings: dict[str, int], kind: str, due: str, entry: str, look: Callable[[str], str]) -> None:
+        try:
+            found = look(entry)
+        except (redis.ConnectionError, redis.TimeoutError):
+            raise
+        except Exception:
+            # A pool can write anything into its own keys, and a newer release anything into a snapshot: that must not
+            # keep the rest from being looked at.
+            _log.exception("the sweep cannot look at %s %s; it is put off", kind, entry)
+            self._repairs.put_off(due, entry)
+            found = "put off"
+        emit("sweep.looked", kind=kind, found=found)
+        findings[found] = findings.get(found, 0) + 1
+
     def _loop(self) -> None:
-        while not self._closing.wait(self._period_seconds):
+        pause_seconds = self._period_seconds
+        while not self._closing.wait(pause_seconds):
+            pause_seconds = self._period_seconds
             try:
                 findings = self.once()
             except redis.RedisError as error:
                 _log.warning("the sweep could not reach Redis: %s", type(error).__name__)
+                pause_seconds += self._grace_seconds
                 continue
             repaired = {word: count for word, count in findings.items() if word in _REPAIRS}
             if repaired:
                 _log.warning("the sweep repaired %s", repaired)
-
-
-def _count(findings: dict[str, int], word: str, *, kind: str) -> None:
-    emit("sweep.looked", kind=kind, found=word)
-    findings[word] = findings.get(word, 0) + 1

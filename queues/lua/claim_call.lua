@@ -1,7 +1,7 @@
 -- Take the right to execute a call; its execution begins with begin_call.
 -- KEYS part, pool due
 -- ARGV call id, due member, owner, lease ms
--- -> {'claimed', epoch, request, queued seconds ago, agents queue} | {'held' | 'settled' | 'buried' | 'cancelled' | 'missing'}
+-- -> {'claimed', epoch, request, queued seconds ago, agents queue} | {'held' | 'backing_off' | 'settled' | 'buried' | 'cancelled' | 'missing'}
 local state = redis.call('HGET', KEYS[1], 'state:' .. ARGV[1])
 if not state then return {'missing'} end
 if state == 'settled' or state == 'buried' then return {state} end
@@ -11,6 +11,8 @@ if redis.call('HEXISTS', KEYS[1], 'cancelled') == 1 then
 end
 if state ~= 'queued' then return {'held'} end
 local now = now_ms()
+local not_before = redis.call('HGET', KEYS[1], 'not_before:' .. ARGV[1])
+if not_before and tonumber(not_before) > now then return {'backing_off'} end
 local epoch = redis.call('HINCRBY', KEYS[1], 'epoch:' .. ARGV[1], 1)
 redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'claimed', 'owner:' .. ARGV[1], ARGV[3], 'lease:' .. ARGV[1], now + ARGV[4])
 redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[2])

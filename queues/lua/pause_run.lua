@@ -3,8 +3,11 @@
 -- KEYS run, events, due, agents queue, deadlines
 -- ARGV epoch, version, snapshot, step, waiting list ('keep' = as before), parts, repush ms, run_id, continuation message,
 --      how long people may take ms ('' = the run waits for no person), event, ...
--- -> {'saved', version, ''} | {'stale'}
+-- -> {'saved', version, ''} | {'cancelled', version, reason} (nothing is written: its end was asked for) | {'stale'}
 if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return {'stale'} end
+-- Once it is let go of, nobody would think of it: its calls would execute, and its people be waited for.
+local reason = redis.call('HGET', KEYS[1], 'cancel_reason')
+if reason then return {'cancelled', ARGV[2], reason} end
 local version = write_down(KEYS[1], KEYS[2], ARGV[3], ARGV[4], 11)
 if ARGV[5] ~= 'keep' then hand_out(KEYS[1], ARGV[5], ARGV[6], ARGV[7]) end
 redis.call('HSET', KEYS[1], 'status', 'PAUSED')

@@ -3,7 +3,7 @@
 --              cancel_reason parked
 -- A part hash: outstanding lane agents_queue continuation cancelled refused, and per call
 --              state:<id> (queued | claimed | executing | settled | buried) request:<id> queued:<id> queue_until:<id> epoch:<id>
---              attempts:<id> owner:<id> lease:<id> looks:<id> unpublished:<id> deaths:<id> answer:<id>
+--              attempts:<id> owner:<id> lease:<id> looks:<id> not_before:<id> deaths:<id> answer:<id>
 
 local REPUSH_CAP_MS = 300000
 local DEATHS_TO_BURY = 3
@@ -47,6 +47,8 @@ end
 
 -- Write the snapshot and tell the readers, in one step; returns the new version.
 local function write_down(run, events, snapshot, step, told)
+    -- A run that gets on is not what kills its holders.
+    if tonumber(step) > tonumber(redis.call('HGET', run, 'step') or 0) then redis.call('HDEL', run, 'deaths') end
     redis.call('HSET', run, 'snapshot', snapshot, 'step', step)
     for i = told, #ARGV do redis.call('XADD', events, '*', 'event', ARGV[i]) end
     return tostring(redis.call('HINCRBY', run, 'version', 1))
@@ -55,8 +57,7 @@ end
 -- Hand the calls of a step out: parts and messages in one step, so that no crash can separate them.
 --   parts: [{key, due, lane, agents_queue, continuation, queue_ms, calls: [{id, request, queue, message, due_member}]}];
 --   a people's part has no due set, and its calls have no queue
--- A retried run hands the same calls out again: what is answered stays so, and epochs go on, so that whoever held a call
--- before stays fenced off.
+-- A retried run hands the same calls out again: what is answered or in somebody's hands stays so, and epochs go on.
 local function hand_out(run, waiting, parts, repush_ms)
     local now = now_ms()
     redis.call('HSET', run, 'waiting', waiting)
@@ -67,13 +68,19 @@ local function hand_out(run, waiting, parts, repush_ms)
         for _, call in ipairs(part.calls) do
             if redis.call('HEXISTS', part.key, 'answer:' .. call.id) == 0 then
                 outstanding = outstanding + 1
-                redis.call('HSET', part.key, 'state:' .. call.id, 'queued', 'request:' .. call.id, call.request,
-                           'queued:' .. call.id, now)
-                redis.call('HSETNX', part.key, 'epoch:' .. call.id, 0)
-                if part.queue_ms then redis.call('HSET', part.key, 'queue_until:' .. call.id, now + part.queue_ms) end
-                if part.due then
-                    redis.call('LPUSH', call.queue, call.message)
-                    redis.call('ZADD', part.due, now + repush_ms, call.due_member)
+                local state = redis.call('HGET', part.key, 'state:' .. call.id)
+                if state == 'claimed' or state == 'executing' then
+                    -- Its worker may live; if not, the sweep finds out.
+                    redis.call('ZADD', part.due, now, call.due_member)
+                else
+                    redis.call('HSET', part.key, 'state:' .. call.id, 'queued', 'request:' .. call.id, call.request,
+                               'queued:' .. call.id, now)
+                    redis.call('HSETNX', part.key, 'epoch:' .. call.id, 0)
+                    if part.queue_ms then redis.call('HSET', part.key, 'queue_until:' .. call.id, now + part.queue_ms) end
+                    if part.due then
+                        redis.call('LPUSH', call.queue, call.message)
+                        redis.call('ZADD', part.due, now + repush_ms, call.due_member)
+                    end
                 end
             end
         end

@@ -14,7 +14,7 @@ if not holds_call(state, redis.call('HGET', KEYS[1], 'epoch:' .. ARGV[1]), ARGV[
 end
 redis.call('XADD', KEYS[3], '*', 'event', ARGV[5])
 if tonumber(ARGV[8]) > 0 then
-    redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'queued', 'unpublished:' .. ARGV[1], 1)
+    redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'queued', 'not_before:' .. ARGV[1], now_ms() + ARGV[8])
     redis.call('ZADD', KEYS[2], now_ms() + ARGV[8], ARGV[3])
     return 'retry'
 end

@@ -48,7 +48,7 @@ end
 local must_publish, delay = look_again(KEYS[1], 'looks:' .. ARGV[1], KEYS[5], ARGV[4])
 redis.call('ZADD', KEYS[2], now + delay, ARGV[2])
 -- A dead worker's message, or that of an attempt that is due, is in no queue.
-if state == 'queued' and redis.call('HDEL', KEYS[1], 'unpublished:' .. ARGV[1]) == 0 and not must_publish then
+if state == 'queued' and redis.call('HDEL', KEYS[1], 'not_before:' .. ARGV[1]) == 0 and not must_publish then
     return 'backlog'
 end
 redis.call('LPUSH', KEYS[5], ARGV[3])

@@ -137,9 +137,8 @@ def test_only_a_failed_run_is_retried(floor: Floor) -> None:
         floor.runs.retry(floor.runs.load(floor.submitted()))
 
 
-def test_a_retried_run_keeps_answers_and_fences_off_old_holders(floor: Floor, redis_connection: redis.Redis) -> None:
+def test_a_retried_run_keeps_the_answers_that_are_in(floor: Floor) -> None:
     run = floor.dispatched(external("a"), external("b"))
-    old = floor.executing(run.run_id, "a")
     floor.calls.settle(floor.executing(run.run_id, "b"), DONE)
     run.snapshot.output.status = RunStatus.ERROR
     floor.claims.finish(run, run.snapshot, [])
@@ -147,11 +146,10 @@ def test_a_retried_run_keeps_answers_and_fences_off_old_holders(floor: Floor, re
     again = claimed(floor.claims, run.run_id)
     again.snapshot.output.status = RunStatus.PAUSED
     floor.claims.pause(again, again.snapshot, parts(again, [external("a"), external("b")]), [])
-    assert floor.calls.settle(old, CallResult(content="from before")) == "stale"
-    new = floor.executing(run.run_id, "a")
-    assert new.attempt == 2
-    assert floor.calls.settle(new, CallResult(content="anew")) == "last"
-    assert claimed(floor.claims, run.run_id).answers == {"a": CallResult(content="anew"), "b": DONE}
+    assert floor.calls.claim(address(run.run_id, "b")) == "settled"
+    anew = CallResult(content="anew")
+    assert floor.calls.settle(floor.executing(run.run_id, "a"), anew) == "last"
+    assert claimed(floor.claims, run.run_id).answers == {"a": anew, "b": DONE}
 
 
 def test_a_run_that_nobody_here_can_carry_on_is_parked_and_offered_again(floor: Floor) -> None:
@@ -188,3 +186,44 @@ def test_forged_and_late_answers_are_refused_and_counted(floor: Floor) -> None:
     assert floor.calls.settle(call, DONE) == "last"
     assert floor.calls.settle(call, DONE) == "already"
     assert floor.connection.hget(keys.part("shell", run.run_id, 1), "refused") == "2"
+
+
+def test_a_run_that_gets_on_forgets_its_dead_holders(floor: Floor) -> None:
+    run_id = floor.submitted()
+    kill_three_holders(floor, run_id)
+    floor.connection.hset(keys.run(run_id), "deaths", 1)
+    run = claimed(floor.claims, run_id)
+    floor.claims.checkpoint(run, at_step_one(run.snapshot, []), [], [])
+    assert not floor.connection.hexists(keys.run(run_id), "deaths")
+
+
+def test_a_retried_run_leaves_a_call_in_the_hands_that_have_it(floor: Floor) -> None:
+    run = floor.dispatched(external("a"))
+    call = floor.executing(run.run_id, "a")
+    run.snapshot.output.status = RunStatus.ERROR
+    floor.claims.finish(run, run.snapshot, [])
+    floor.runs.retry(floor.runs.load(run.run_id))
+    again = claimed(floor.claims, run.run_id)
+    again.snapshot.output.status = RunStatus.PAUSED
+    floor.claims.pause(again, again.snapshot, parts(again, [external("a")]), [])
+    assert floor.calls.claim(address(run.run_id, "a")) == "held"
+    assert floor.calls.settle(call, DONE) == "last"
+    assert claimed(floor.claims, run.run_id).answers == {"a": DONE}
+
+
+def test_a_snapshot_of_a_newer_release_is_left_to_its_workers(floor: Floor) -> None:
+    run_id = floor.submitted()
+    stored = floor.connection.hget(keys.run(run_id), "snapshot")
+    assert isinstance(stored, str)
+    floor.connection.hset(keys.run(run_id), "snapshot", stored.replace('"schema":1', '"schema":99'))
+    assert floor.claims.claim(run_id, owner="old") == "unreadable"
+    assert "schema 99" in str(floor.connection.hget(keys.run(run_id), "parked"))
+    floor.connection.hset(keys.run(run_id), "snapshot", stored)
+    claimed(floor.claims, run_id, owner="new")
+
+
+def test_a_copy_of_a_message_does_not_shorten_the_wait_for_another_try(floor: Floor) -> None:
+    run = floor.paused(external("a"), max_attempts=3)
+    failed = CallResult(outcome=CallOutcome.FAILED, content="no")
+    floor.calls.settle(floor.executing(run.run_id, "a"), failed, retry_after_seconds=30)
+    assert floor.calls.claim(address(run.run_id, "a")) == "backing_off"
