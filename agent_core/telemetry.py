@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-# Around each state change there is an event before, where a crash must lose nothing, and one after, where it must double
-# nothing.
+# Around each state change there is an event before it, where a crash must lose nothing, and one after it, where it must
+# double nothing.
 EVENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "run.claimed": ("run_id", "epoch"),
