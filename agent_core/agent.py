@@ -3,8 +3,8 @@
 Never keeps anything of a run on itself: one agent serves many threads, and what a run is lies in its store.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Literal, Unpack, overload
 
 from pydantic import BaseModel, JsonValue
@@ -20,9 +20,9 @@ from agent_core.prompt import system_prompt
 from agent_core.run import RunOutput, RunSnapshot, RunStatus
 from agent_core.run_settings import ContinueSettings, RunSettings, refuse_unknown
 from agent_core.spec import AgentSpec
-from agent_core.store import InMemoryRunStore, RunStore
-from agent_core.stretch import Stretch
-from agent_core.tools.execution import CallAnswer, encode_result
+from agent_core.store import InMemoryRunStore, RunStore, may_block
+from agent_core.stretch import Prepare, Stretch
+from agent_core.tools.execution import CallAnswer, as_text
 from agent_core.tools.function import Function
 from agent_core.tools.toolkit import Toolkit, as_function, unique_functions
 from agent_core.utils.pprint import pprint_run_response
@@ -79,7 +79,6 @@ class Agent:
             add_history_to_context=add_history_to_context,
             num_history_runs=num_history_runs,
         )
-        self._spec.tool_specs()  # a tool whose schema cannot be made is reported here, not in the middle of a run
         self._remember_schema(output_schema)
 
     def functions(self) -> dict[str, Function]:
@@ -203,10 +202,10 @@ class Agent:
         `MissingResultError` while an answer is missing, `TypeError` for a result that is no JSON. After an error the
         run stands where it stood, with the answers that were given kept.
         """
-        continuation = _continuation(run_response, settings)
+        stretch = self._resume(run_response, settings, stream=stream)
         if stream:
-            return self._tell_on(continuation, all_events=stream_events, output=yield_run_output)
-        return self._resume(continuation, stream=False).finish()
+            return stretch.tell(all_events=stream_events, output=yield_run_output)
+        return stretch.finish()
 
     @overload
     def acontinue_run(
@@ -238,10 +237,10 @@ class Agent:
         **settings: Unpack[ContinueSettings],
     ) -> Coroutine[object, object, RunOutput] | AsyncStream:
         """Do as `continue_run`: to be awaited, or with `stream=True` to be iterated with `async for`."""
-        continuation = _continuation(run_response, settings)
+        stretch = self._resume(run_response, settings, stream=stream)
         if stream:
-            return self._atell_on(continuation, all_events=stream_events, output=yield_run_output)
-        return self._afinish(continuation)
+            return stretch.atell(all_events=stream_events, output=yield_run_output)
+        return stretch.afinish()
 
     def cancel_run(self, run_id: str) -> bool:
         """Cancel the run: one that is paused at once, one that is running before its next step. False if it is over."""
@@ -262,43 +261,27 @@ class Agent:
         chosen: RunSettings = {**self._defaults, **{k: v for k, v in settings.items() if v is not None}}  # type: ignore[typeddict-item]
         snapshot = RunSnapshot.create(
             agent_name=self.name,
-            input=encode_result(input, tool_name="input"),
+            input=as_text(input, what="The input of the run"),
             run_id=chosen.get("run_id"),
             session_id=chosen["session_id"],
             user_id=chosen["user_id"],
             metadata={**(self._defaults["metadata"] or {}), **(chosen["metadata"] or {})},
         )
         snapshot.response_schema = self._remember_schema(chosen["output_schema"])
-        return self._stretch(snapshot, {}, stream=stream)
+        return self._stretch(lambda: (snapshot, {}), stream=stream)
 
-    def _resume(self, continuation: Continuation, *, stream: bool) -> Stretch:
-        snapshot, answers = continuation.prepare(self.db, self._spec.functions)
-        return self._stretch(snapshot, answers, stream=stream)
+    def _resume(self, run_response: RunOutput | None, settings: ContinueSettings, *, stream: bool) -> Stretch:
+        refuse_unknown("continue_run", settings, ContinueSettings)
+        continuation = Continuation(run_response=run_response, **settings)
+        return self._stretch(partial(continuation.prepare, self.db, self._spec.functions), stream=stream)
 
-    async def _afinish(self, continuation: Continuation) -> RunOutput:
-        stretch = await asyncio.to_thread(self._resume, continuation, stream=False)
-        return await stretch.afinish()
-
-    def _tell_on(self, continuation: Continuation, *, all_events: bool, output: bool) -> Stream:
-        yield from self._resume(continuation, stream=True).tell(all_events=all_events, output=output)
-
-    async def _atell_on(self, continuation: Continuation, *, all_events: bool, output: bool) -> AsyncStream:
-        stretch = await asyncio.to_thread(self._resume, continuation, stream=True)
-        async for part in stretch.atell(all_events=all_events, output=output):
-            yield part
-
-    def _stretch(self, snapshot: RunSnapshot, answers: Mapping[str, CallAnswer], *, stream: bool) -> Stretch:
+    def _stretch(self, prepare: Prepare, *, stream: bool) -> Stretch:
         driver = self._driver(StoreJournal(self.db), stream=stream)
-        return Stretch(driver=driver, loop=RunLoop(self._spec, snapshot, answers=answers), store=self.db)
+        return Stretch(spec=self._spec, driver=driver, store=self.db, prepare=prepare)
 
     def _driver(self, journal: Journal, *, stream: bool) -> Driver:
         tools = InlineTools(functions=self._spec.functions, agent=self)
-        return Driver(model=self.model, tools=tools, journal=journal, stream=stream)
+        return Driver(model=self.model, tools=tools, journal=journal, stream=stream, blocks=may_block(self.db))
 
     def _remember_schema(self, output_class: type[BaseModel] | None) -> dict[str, JsonValue] | None:
         return None if output_class is None else self._spec.response_schema(output_class)
-
-
-def _continuation(run_response: RunOutput | None, settings: ContinueSettings) -> Continuation:
-    refuse_unknown("continue_run", settings, ContinueSettings)
-    return Continuation(run_response=run_response, **settings)

@@ -75,14 +75,12 @@ def check_inputs(
                 raise InvalidAnswerError(str(error)) from error
 
 
-def check_complete(snapshot: RunSnapshot) -> None:
-    """Raise `MissingResultError`, naming the tools, if calls of the step under way wait for an answer."""
-    missing = snapshot.pending
-    if missing:
-        named = ", ".join(f"{call.tool_name!r} ({call.tool_call_id}: {_way_out(call)})" for call in missing)
-        raise MissingResultError(
-            f"Run {snapshot.run_id!r} cannot continue: no answer yet for tool {named}. Answers given so far are kept."
-        )
+def missing_result(run_id: str, missing: Iterable[ToolExecution]) -> MissingResultError:
+    """Return the error that names the calls without an answer, and what to do about each."""
+    named = ", ".join(f"{call.tool_name!r} ({call.tool_call_id}: {_way_out(call)})" for call in missing)
+    return MissingResultError(
+        f"Run {run_id!r} cannot continue: no answer yet for tool {named}. Answers given so far are kept."
+    )
 
 
 def _way_out(call: ToolExecution) -> str:

@@ -66,7 +66,9 @@ def _with_unique_ids(calls: Sequence[ToolCall]) -> list[ToolCall]:
         while call_id in seen or (call_id != call.id and call_id in taken):
             call_id, number = f"{call.id}_{number}", number + 1
         seen.add(call_id)
-        result.append(call.model_copy(update={"id": call_id, "name": well_formed(call.name)}))
+        name = well_formed(call.name)
+        changed = (call_id, name) != (call.id, call.name)
+        result.append(call.model_copy(update={"id": call_id, "name": name}) if changed else call)
     return result
 
 

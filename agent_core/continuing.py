@@ -6,8 +6,8 @@ Never goes on itself; the claim is the loop's first save.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent_core.answers import apply_answers, check_complete, check_inputs, collect_answers
-from agent_core.errors import MissingResultError, RunAlreadyContinuedError, RunNotFoundError, StaleRunError
+from agent_core.answers import apply_answers, check_inputs, collect_answers, missing_result
+from agent_core.errors import RunAlreadyContinuedError, RunNotFoundError, StaleRunError
 from agent_core.requirement import RunRequirement
 from agent_core.run import RunOutput, RunSnapshot, RunStatus
 from agent_core.store import RunStore
@@ -42,15 +42,13 @@ class Continuation:
                 return snapshot, {}
             answers = collect_answers(snapshot, self._given())
             check_inputs(snapshot.calls, answers, functions)
-            answered = snapshot.model_copy(deep=True)
-            apply_answers(answered.calls, answers)
-            try:
-                check_complete(answered)
-            except MissingResultError:
-                if answers and not _kept(store, answered):
-                    continue  # another caller kept answers of its own meanwhile: put both together
-                raise
-            return snapshot, answers
+            missing = [call for call in snapshot.pending if call.tool_call_id not in answers]
+            if not missing:
+                return snapshot, answers
+            apply_answers(snapshot.calls, answers)
+            if answers and not _kept(store, snapshot):
+                continue  # another caller kept answers of its own meanwhile: put both together
+            raise missing_result(snapshot.run_id, missing)
 
     def _find(self, store: RunStore) -> RunSnapshot:
         run_id = self.run_id or (self.run_response.run_id if self.run_response else "")
@@ -72,9 +70,9 @@ class Continuation:
         return given or list(self.run_response.tools if self.run_response else ())
 
 
-def _kept(store: RunStore, answered: RunSnapshot) -> bool:
+def _kept(store: RunStore, snapshot: RunSnapshot) -> bool:
     try:
-        store.save(answered, expected_version=answered.version)
+        store.save(snapshot, expected_version=snapshot.version)
     except StaleRunError:
         return False
     return True

@@ -6,24 +6,24 @@ so that they need not be safe among threads; async tools of a batch run at the s
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from agent_core.errors import ModelError
 from agent_core.event_loop import async_tools
 from agent_core.events import RunEvent
+from agent_core.heard import Heard
 from agent_core.inline import InlineTools
 from agent_core.loop import RunLoop
-from agent_core.models.base import Model, ModelReply
-from agent_core.requests import AskCancelled, CallModel, CallTools, Emit, ModelFailure, ReadHistory, Save
+from agent_core.models.base import Model
+from agent_core.requests import AskCancelled, CallModel, CallTools, ReadHistory, Save
 from agent_core.run import RunSnapshot
 from agent_core.store import RunStore
 from agent_core.tools.execution import CallResult, ToolExecution
 
-_CANCEL_CHECK_SECONDS = 0.25
+Result = TypeVar("Result")
 
 
 class Journal(Protocol):
@@ -62,21 +62,15 @@ class StoreJournal:
         return self.store.cancel_requested(run_id)
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """The last thing that a request's generator yields: what the loop is sent."""
-
-    value: ModelReply | ModelFailure | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Driver:
-    """What it takes to carry out a loop's requests."""
+    """What it takes to carry out a loop's requests. `blocks` tells whether the journal may take its time."""
 
     model: Model
     tools: InlineTools
     journal: Journal
     stream: bool = False
+    blocks: bool = True
 
     def drive(self, loop: RunLoop) -> Generator[RunEvent, None, None]:
         """Drive the loop to the next pause or the end; yields the events on the way."""
@@ -88,23 +82,21 @@ class Driver:
                 return
             answer = None
             match request:
-                case Emit(event):
-                    yield event
                 case CallModel():
-                    checked = time.monotonic()
-                    with closing(self._call_model(request)) as parts:
-                        for part in parts:
-                            if isinstance(part, _Answer):
-                                answer = part.value
+                    heard = Heard(call=request, model_id=self.model.id)
+                    with closing(self._listen(heard)) as events:
+                        for event in events:
+                            yield event
+                            if heard.is_check_due() and self.journal.is_cancelled(request.run_id):
                                 break
-                            yield part
-                            if time.monotonic() - checked > _CANCEL_CHECK_SECONDS:
-                                if self.journal.is_cancelled(request.run_id):
-                                    break
-                                checked = time.monotonic()
+                        else:
+                            answer = heard.answer()
                 case CallTools():
                     yield from self._call_tools(request)
-                case Save() | ReadHistory() | AskCancelled():
+                case Save():
+                    answer = self._consult(request)
+                    yield from request.events
+                case ReadHistory() | AskCancelled():
                     answer = self._consult(request)
 
     async def adrive(self, loop: RunLoop) -> AsyncGenerator[RunEvent, None]:
@@ -117,25 +109,28 @@ class Driver:
                 return
             answer = None
             match request:
-                case Emit(event):
-                    yield event
                 case CallModel():
-                    checked = time.monotonic()
-                    async with aclosing(self._acall_model(request)) as parts:
-                        async for part in parts:
-                            if isinstance(part, _Answer):
-                                answer = part.value
+                    heard = Heard(call=request, model_id=self.model.id)
+                    async with aclosing(self._alisten(heard)) as events:
+                        async for event in events:
+                            yield event
+                            if heard.is_check_due() and await self.aside(self.journal.is_cancelled, request.run_id):
                                 break
-                            yield part
-                            if time.monotonic() - checked > _CANCEL_CHECK_SECONDS:
-                                if await asyncio.to_thread(self.journal.is_cancelled, request.run_id):
-                                    break
-                                checked = time.monotonic()
+                        else:
+                            answer = heard.answer()
                 case CallTools():
                     async for event in self._acall_tools(request):
                         yield event
-                case Save() | ReadHistory() | AskCancelled():
-                    answer = await asyncio.to_thread(self._consult, request)
+                case Save():
+                    answer = await self.aside(self._consult, request)
+                    for event in request.events:
+                        yield event
+                case ReadHistory() | AskCancelled():
+                    answer = await self.aside(self._consult, request)
+
+    async def aside(self, work: Callable[..., Result], *args: object) -> Result:
+        """Call what asks the journal: in a thread, so that it holds up nobody, unless it cannot block."""
+        return await asyncio.to_thread(work, *args) if self.blocks else work(*args)
 
     def _consult(self, request: Save | ReadHistory | AskCancelled) -> Any:
         match request:
@@ -146,57 +141,35 @@ class Driver:
             case AskCancelled(run_id):
                 return self.journal.is_cancelled(run_id)
 
-    def _call_model(self, call: CallModel) -> Generator[RunEvent | _Answer, None, None]:
-        time.sleep(call.delay_seconds)
-        spoke, reply = False, None
+    def _listen(self, heard: Heard) -> Generator[RunEvent, None, None]:
+        call = heard.call
+        if call.delay_seconds:
+            time.sleep(call.delay_seconds)
         try:
             if not self.stream:
-                reply = self.model.reply(call.request)
-            else:
-                with closing(self.model.stream(call.request)) as parts:
-                    for part in parts:
-                        if isinstance(part, ModelReply):
-                            reply = part
-                        else:
-                            spoke = True
-                            yield call.on_content(part)
+                yield from heard.take(self.model.reply(call.request))
+                return
+            with closing(self.model.stream(call.request)) as parts:
+                for part in parts:
+                    yield from heard.take(part)
         except Exception as error:
-            yield _Answer(ModelFailure(self._model_error(error), spoke))
-            return
-        if reply is not None and reply.content and not spoke:
-            yield call.on_content(reply.content)
-        yield _Answer(reply or self._silent())
+            heard.fail(error)
 
-    async def _acall_model(self, call: CallModel) -> AsyncGenerator[RunEvent | _Answer, None]:
-        await asyncio.sleep(call.delay_seconds)
-        spoke, reply = False, None
+    async def _alisten(self, heard: Heard) -> AsyncGenerator[RunEvent, None]:
+        call = heard.call
+        if call.delay_seconds:
+            await asyncio.sleep(call.delay_seconds)
         try:
             if not self.stream:
-                reply = await self.model.areply(call.request)
-            else:
-                async with aclosing(self.model.astream(call.request)) as parts:
-                    async for part in parts:
-                        if isinstance(part, ModelReply):
-                            reply = part
-                        else:
-                            spoke = True
-                            yield call.on_content(part)
+                for event in heard.take(await self.model.areply(call.request)):
+                    yield event
+                return
+            async with aclosing(self.model.astream(call.request)) as parts:
+                async for part in parts:
+                    for event in heard.take(part):
+                        yield event
         except Exception as error:
-            yield _Answer(ModelFailure(self._model_error(error), spoke))
-            return
-        if reply is not None and reply.content and not spoke:
-            yield call.on_content(reply.content)
-        yield _Answer(reply or self._silent())
-
-    def _silent(self) -> ModelFailure:
-        return ModelFailure(ModelError(f"Model {self.model.id!r} ended its stream without a reply.", retryable=True))
-
-    def _model_error(self, error: Exception) -> ModelError:
-        if isinstance(error, ModelError):
-            return error
-        wrapped = ModelError(f"Model {self.model.id!r} raised {type(error).__name__}: {error}")
-        wrapped.__cause__ = error
-        return wrapped
+            heard.fail(error)
 
     def _call_tools(self, request: CallTools) -> Iterator[RunEvent]:
         running: dict[str, Future[CallResult]] = {}

@@ -29,7 +29,6 @@ from agent_core.requests import (
     AskCancelled,
     CallModel,
     CallTools,
-    Emit,
     ModelFailure,
     ReadHistory,
     Request,
@@ -128,7 +127,7 @@ class RunLoop:
         limit = self.spec.tool_call_limit
         request = ModelRequest(
             messages=tuple(self.output.messages),
-            tools=self.spec.tool_specs(),
+            tools=self.spec.tool_specs,
             response_schema=requested_schema(self.snapshot.response_schema),
             may_call_tools=limit is None or len(self.output.tools) < limit,
         )
@@ -241,10 +240,7 @@ class RunLoop:
         yield from self._save([event_of(self.snapshot, RunCancelled, content=self.output.error)])
 
     def _save(self, events: Sequence[RunEvent] = (), *, dispatch: tuple[ToolExecution, ...] = ()) -> Steps:
-        """Save first, tell afterwards: what was told is stored."""
         self.snapshot = yield Save(self.snapshot, dispatch, tuple(events))
-        for event in events:
-            yield Emit(event)
 
     def _settle(self, call: ToolExecution, result: CallResult) -> RunEvent:
         call.settle(result)

@@ -16,18 +16,11 @@ from agent_core.tools.execution import CallResult, ToolExecution
 
 
 @dataclass(frozen=True)
-class Emit:
-    """Hand the event to whoever watches; answered with None."""
-
-    event: RunEvent
-
-
-@dataclass(frozen=True)
 class Save:
     """Write the snapshot down, handing out the calls in `dispatch`; answered with the saved snapshot.
 
     `events` are what this save makes true. A journal may tell its readers in the same step; the driver yields the very
-    same objects once they are saved.
+    same objects afterwards: what was told is stored.
     """
 
     snapshot: RunSnapshot
@@ -77,5 +70,5 @@ class CallTools:
     on_settled: Callable[[ToolExecution, CallResult], RunEvent]
 
 
-Request = Emit | Save | ReadHistory | AskCancelled | CallModel | CallTools
+Request = Save | ReadHistory | AskCancelled | CallModel | CallTools
 Steps = Generator[Request, Any, None]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SerializeAsAny, ValidationError, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SerializeAsAny, ValidationError
 from pydantic_core import from_json
 
 from agent_core.errors import SnapshotSchemaError
@@ -20,7 +20,7 @@ from agent_core.requirement import RunRequirement
 from agent_core.text import well_formed
 from agent_core.tools.execution import ToolExecution
 
-SNAPSHOT_SCHEMA = 1
+SNAPSHOT_SCHEMA: Literal[1] = 1
 _RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 __all__ = ["RunOutput", "RunResponse", "RunSnapshot", "RunStatus", "new_run_id", "new_session_id"]
@@ -64,10 +64,6 @@ class RunOutput(BaseModel):
     events: list[RunEvent] = Field(
         default_factory=list, exclude=True, description="What happened since the last pause, pieces of text aside."
     )
-
-    @field_serializer("content")
-    def _plain_content(self, content: object) -> object:
-        return content.model_dump(mode="json") if isinstance(content, BaseModel) else content
 
     @property
     def is_paused(self) -> bool:
@@ -130,7 +126,7 @@ class RunSnapshot(BaseModel):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
-    schema_number: int = Field(default=SNAPSHOT_SCHEMA, alias="schema")
+    schema_number: Literal[1] = Field(default=SNAPSHOT_SCHEMA, alias="schema")
     version: int = 0
     step: int = 0
     phase: Literal["model", "tools"] = "model"
@@ -200,12 +196,20 @@ class RunSnapshot(BaseModel):
     def from_json(cls, raw: str | bytes) -> "RunSnapshot":
         """Read the stored form; `SnapshotSchemaError` if a newer release wrote it, or it is none."""
         try:
-            number = from_json(raw).get("schema")
-            if number == SNAPSHOT_SCHEMA:
-                return cls.model_validate_json(raw)
-        except (ValueError, AttributeError, ValidationError) as error:
-            raise SnapshotSchemaError(f"This is no snapshot of a run: {error}") from error
-        raise SnapshotSchemaError(
-            f"The snapshot has schema {number!r}, and this release reads schema {SNAPSHOT_SCHEMA}. "
-            "Upgrade this process before it takes part in the run."
-        )
+            return cls.model_validate_json(raw)
+        except ValidationError as error:
+            number = _schema_of(raw)
+            if number in (None, SNAPSHOT_SCHEMA):
+                raise SnapshotSchemaError(f"This is no snapshot of a run: {error}") from error
+            raise SnapshotSchemaError(
+                f"The snapshot has schema {number!r}, and this release reads schema {SNAPSHOT_SCHEMA}. "
+                "Upgrade this process before it takes part in the run."
+            ) from error
+
+
+def _schema_of(raw: str | bytes) -> object:
+    try:
+        stored = from_json(raw)
+    except ValueError:
+        return None
+    return stored.get("schema") if isinstance(stored, dict) else None

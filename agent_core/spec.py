@@ -16,7 +16,10 @@ from agent_core.tools.schema import strict_schema, without_titles
 
 @dataclass(frozen=True, kw_only=True)
 class AgentSpec:
-    """An agent's settings, fixed when it is built."""
+    """An agent's settings, fixed when it is built; `ValueError` for a tool whose schema cannot be made.
+
+    `tool_specs` are the tools as the model is shown them.
+    """
 
     name: str
     id: str
@@ -28,14 +31,15 @@ class AgentSpec:
     retry_delay_seconds: float = 1.0
     add_history_to_context: bool = False
     num_history_runs: int = 3
+    tool_specs: tuple[ToolSpec, ...] = field(init=False)
     _output_classes: dict[str, type[BaseModel]] = field(default_factory=dict)
 
-    def tool_specs(self) -> tuple[ToolSpec, ...]:
-        """Return the tools as the model is shown them."""
-        return tuple(
+    def __post_init__(self) -> None:
+        specs = tuple(
             ToolSpec(name=f.name, description=f.description, parameters=f.parameters, strict=f.strict)
             for f in self.functions.values()
         )
+        object.__setattr__(self, "tool_specs", specs)
 
     def response_schema(self, output_class: type[BaseModel]) -> dict[str, JsonValue]:
         """Return the stored form of an output schema, and remember its class for the end of the run.

@@ -5,7 +5,7 @@ Never looks into a run beyond its ids, its status and its version.
 
 import threading
 from collections import OrderedDict
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from agent_core.errors import StaleRunError
 from agent_core.run import RunSnapshot, RunStatus
@@ -41,6 +41,18 @@ def stale(run_id: str, *, expected: int, found: int) -> StaleRunError:
     return StaleRunError(f"Run {run_id!r} was changed by somebody else: version {expected} was expected, {state}.")
 
 
+def may_block(store: RunStore) -> bool:
+    """Return whether the store may wait for something outside this process, as far as can be known."""
+    return type(store) is not InMemoryRunStore
+
+
+class _Stored(NamedTuple):
+    version: int
+    status: RunStatus
+    session_id: str
+    text: str
+
+
 class InMemoryRunStore:
     """Keeps the newest `max_runs` runs of this process, safe among threads.
 
@@ -52,23 +64,23 @@ class InMemoryRunStore:
             raise ValueError(f"max_runs is {max_runs}; a store must hold 1 run or more.")
         self._max_runs = max_runs
         self._lock = threading.Lock()
-        self._stored: OrderedDict[str, tuple[int, RunStatus, str]] = OrderedDict()
+        self._stored: OrderedDict[str, _Stored] = OrderedDict()
         self._completed: dict[str, list[str]] = {}
         self._cancel_requested: set[str] = set()
 
     def load(self, run_id: str) -> RunSnapshot | None:
         with self._lock:
             entry = self._stored.get(run_id)
-        return None if entry is None else RunSnapshot.from_json(entry[2])
+        return None if entry is None else RunSnapshot.from_json(entry.text)
 
     def save(self, snapshot: RunSnapshot, *, expected_version: int) -> RunSnapshot:
         saved = snapshot.model_copy(update={"version": expected_version + 1})
         text, run_id, session_id = saved.to_json(), saved.run_id, saved.output.session_id
         with self._lock:
-            found = self._stored.get(run_id, (0, RunStatus.PENDING, ""))[0]
+            found = self._stored[run_id].version if run_id in self._stored else 0
             if found != expected_version:
                 raise stale(run_id, expected=expected_version, found=found)
-            self._stored[run_id] = (saved.version, saved.status, text)
+            self._stored[run_id] = _Stored(saved.version, saved.status, session_id or "", text)
             if saved.status.is_finished:
                 self._cancel_requested.discard(run_id)
             if saved.status is RunStatus.COMPLETED and session_id is not None:
@@ -79,7 +91,7 @@ class InMemoryRunStore:
     def history(self, session_id: str, *, limit: int) -> list[RunSnapshot]:
         with self._lock:
             last = self._completed.get(session_id, [])[-limit:] if limit > 0 else []
-            texts = [self._stored[run_id][2] for run_id in last]
+            texts = [self._stored[run_id].text for run_id in last]
         return [RunSnapshot.from_json(text) for text in texts]
 
     def request_cancel(self, run_id: str) -> None:
@@ -93,11 +105,11 @@ class InMemoryRunStore:
 
     def _evict(self) -> None:
         while len(self._stored) > self._max_runs:
-            finished = (run_id for run_id, entry in self._stored.items() if entry[1].is_finished)
+            finished = (run_id for run_id, entry in self._stored.items() if entry.status.is_finished)
             run_id = next(finished, next(iter(self._stored)))
-            session_id = RunSnapshot.from_json(self._stored.pop(run_id)[2]).output.session_id
+            session_id = self._stored.pop(run_id).session_id
             self._cancel_requested.discard(run_id)
-            if run_id in (completed := self._completed.get(session_id or "", [])):
+            if run_id in (completed := self._completed.get(session_id, [])):
                 completed.remove(run_id)
                 if not completed:
-                    del self._completed[session_id or ""]
+                    del self._completed[session_id]

@@ -4,7 +4,7 @@ Never outlives its caller's interest: a stretch that is given up leaves a cancel
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 
@@ -13,23 +13,33 @@ from agent_core.drive import Driver
 from agent_core.errors import RunAlreadyContinuedError, StaleRunError
 from agent_core.events import RunCancelled, RunContent, RunError, RunEvent, RunPaused
 from agent_core.loop import RunLoop
-from agent_core.run import RunOutput, RunStatus
+from agent_core.run import RunOutput, RunSnapshot, RunStatus
+from agent_core.spec import AgentSpec
 from agent_core.store import RunStore
+from agent_core.tools.execution import CallAnswer
+
+Prepare = Callable[[], tuple[RunSnapshot, Mapping[str, CallAnswer]]]
 
 _ALWAYS_TOLD = (RunContent, RunPaused, RunCancelled, RunError)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Stretch:
-    """Yields the events, then raises the error that ended the run, if one did. Used once, sync or async."""
+    """Yields the events, then raises the error that ended the run, if one did. Used once, sync or async.
 
+    `prepare` is called first and tells where the run stands, and with what answers it goes on.
+    """
+
+    spec: AgentSpec
     driver: Driver
-    loop: RunLoop
     store: RunStore
+    prepare: Prepare
+    loop: RunLoop = field(init=False)
     events: list[RunEvent] = field(default_factory=list)
 
     def run(self) -> Generator[RunEvent, None, None]:
         """Drive the run, blocking."""
+        self._stand_on(*self.prepare())
         try:
             with closing(self.driver.drive(self.loop)) as events:
                 for event in events:
@@ -44,6 +54,7 @@ class Stretch:
 
     async def arun(self) -> AsyncGenerator[RunEvent, None]:
         """Drive the run."""
+        self._stand_on(*await self.driver.aside(self.prepare))
         try:
             async with aclosing(self.driver.adrive(self.loop)) as events:
                 async for event in events:
@@ -54,7 +65,7 @@ class Stretch:
         except (GeneratorExit, KeyboardInterrupt, asyncio.CancelledError):
             self._abandon()
             raise
-        await asyncio.to_thread(self._conclude)
+        await self.driver.aside(self._conclude)
 
     def finish(self) -> RunOutput:
         """Drive the run and return what has come of it."""
@@ -91,6 +102,9 @@ class Stretch:
         """What has come of the run so far, with the events of this stretch."""
         self.loop.output.events = self.events
         return self.loop.output
+
+    def _stand_on(self, snapshot: RunSnapshot, answers: Mapping[str, CallAnswer]) -> None:
+        self.loop = RunLoop(self.spec, snapshot, answers=answers)
 
     def _note(self, event: RunEvent) -> None:
         if not isinstance(event, RunContent):

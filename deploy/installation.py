@@ -26,6 +26,8 @@ LOCKS = {
     "test": "tests/requirements.lock",
 }
 """What the environment can be for, and the lock that is enough for it; each holds all that the ones before it hold."""
+# Most tests wait for processes; files stay whole, because their tests share what they start.
+ALL_TESTS = ("--numprocesses=2", "--dist=loadfile")
 CHECKS = (
     ("ruff", "format", "--check", "."),
     ("ruff", "check", "."),
@@ -70,8 +72,9 @@ def run(arguments: Sequence[str]) -> int:
         code = subprocess.call([ROOT / ".venv/bin" / name, *parameters])
         if code:
             return code
-    _say(f"$ {' '.join(['pytest', *options])}")
-    return _become(ROOT / ".venv/bin/pytest", *options)
+    chosen = options or ALL_TESTS
+    _say(f"$ {' '.join(['pytest', *chosen])}")
+    return _become(ROOT / ".venv/bin/pytest", *chosen)
 
 
 class Environment:

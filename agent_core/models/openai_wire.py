@@ -89,13 +89,7 @@ class StreamReader:
         return text
 
     def reply(self) -> ModelReply:
-        """Return the whole reply; `ModelError` if the stream broke off before it was finished."""
-        if self._finish_reason is None:
-            raise ModelError(
-                f"The stream of model {self._model!r} broke off: it ended without a finish_reason. What came of it is "
-                "not used.",
-                retryable=True,
-            )
+        """Return the whole reply; `ModelError` if the stream broke off before that."""
         calls = [ToolCall(**fields) for _, fields in sorted(self._calls.items())]
         return _reply(
             content="".join(self._text) or None,
@@ -141,6 +135,11 @@ def _reply(
     usage: Usage,
     model: str,
 ) -> ModelReply:
+    if finish_reason is None:
+        raise ModelError(
+            f"The reply of model {model!r} broke off: it ended without a finish_reason. What came of it is not used.",
+            retryable=True,
+        )
     if finish_reason == "content_filter":
         raise ModelError(f"The provider's content filter stopped the reply of model {model!r}. Change the input.")
     return ModelReply(

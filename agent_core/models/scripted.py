@@ -1,6 +1,11 @@
 """`ScriptedModel`: a model that plays a script, for tests and first steps without a key.
 
 Never reads a clock, a network or a random number: one script and one conversation give one reply.
+
+    model = ScriptedModel([call("add", x=1, y=2), "It is 3."])
+    run = Agent(model=model, tools=[add]).run("Add 1 and 2")
+    assert run.content == "It is 3." and run.tools[0].result == "3"
+    assert model.requests[1].messages[-1].content == "3"
 """
 
 import re

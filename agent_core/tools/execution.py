@@ -158,16 +158,18 @@ class ToolExecution(BaseModel):
 
 
 def encode_result(value: object, *, tool_name: str) -> str:
-    """Return `value` as the text that the model reads: a `str` as it is, anything else as JSON.
+    """Return the result of a tool as the text that the model reads; see `as_text`, whose `TypeError` names the tool."""
+    return as_text(value, what=f"The result of tool {tool_name!r}")
 
-    Raises `TypeError`, naming the tool, for what JSON cannot hold.
-    """
+
+def as_text(value: object, *, what: str) -> str:
+    """Return a `str` as it is, anything else as JSON; `TypeError`, beginning with `what`, if JSON cannot hold it."""
     if isinstance(value, str):
         return well_formed(value)
     try:
         return to_json(value, inf_nan_mode="strings").decode("utf-8")
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise TypeError(
-            f"The result of tool {tool_name!r} is a {type(value).__name__}, which cannot be written as JSON ({error}). "
+            f"{what} is a {type(value).__name__}, which cannot be written as JSON ({error}). "
             "Give a str, a JSON-able value or a pydantic model."
         ) from error

@@ -1,12 +1,13 @@
 """What a run with one pause costs on top of the two requests that it makes of the model."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletion
 
 from agent_core.agent import Agent
 from agent_core.models.openai import OpenAIChat
@@ -54,6 +55,12 @@ def first_messages() -> list[Any]:
     return [{"role": "system", "content": "Be brief."}, {"role": "user", "content": PROMPT}]
 
 
+def asked(completion: ChatCompletion) -> tuple[str, str]:
+    calls = completion.choices[0].message.tool_calls
+    assert calls is not None and calls[0].type == "function"
+    return calls[0].id, calls[0].function.arguments
+
+
 def second_messages(call_id: str, arguments: str) -> list[Any]:
     call = {"id": call_id, "type": "function", "function": {"name": "list_files", "arguments": arguments}}
     return [
@@ -91,13 +98,10 @@ def test_whole_replies(base_url: str, capsys: pytest.CaptureFixture[str]) -> Non
 
         def ask() -> None:
             create = client.chat.completions.create
-            reply = create(model="m", messages=first_messages(), tools=OFFER).choices[0].message
-            (call,) = reply.tool_calls or ()
-            assert call.type == "function"
-            messages = second_messages(call.id, call.function.arguments)
+            messages = second_messages(*asked(create(model="m", messages=first_messages(), tools=OFFER)))
             assert create(model="m", messages=messages, tools=OFFER).choices[0].message.content == ANSWER
 
-        comparison = compare(ask, run, pairs=40, repeats=5)
+        comparison = compare(ask, run, pairs=20, repeats=3)
     show(capsys, comparison.table("run, pause, continue over two bare requests"))
 
 
@@ -131,7 +135,7 @@ def test_streamed_replies(base_url: str, capsys: pytest.CaptureFixture[str]) -> 
                 text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
             assert text == ANSWER
 
-        comparison = compare(ask, run, pairs=40, repeats=3)
+        comparison = compare(ask, run, pairs=20, repeats=3)
     show(capsys, comparison.table("the same, streamed"))
 
 
@@ -145,14 +149,11 @@ def test_async_replies(base_url: str, capsys: pytest.CaptureFixture[str]) -> Non
 
     async def ask(client: openai.AsyncOpenAI) -> None:
         create = client.chat.completions.create
-        reply = (await create(model="m", messages=first_messages(), tools=OFFER)).choices[0].message
-        (call,) = reply.tool_calls or ()
-        assert call.type == "function"
-        messages = second_messages(call.id, call.function.arguments)
+        messages = second_messages(*asked(await create(model="m", messages=first_messages(), tools=OFFER)))
         assert (await create(model="m", messages=messages, tools=OFFER)).choices[0].message.content == ANSWER
 
     with asyncio.Runner() as runner:
         client = openai.AsyncOpenAI(base_url=base_url, **CONNECTION)
-        comparison = compare(lambda: runner.run(ask(client)), lambda: runner.run(run()), pairs=40, repeats=5)
+        comparison = compare(lambda: runner.run(ask(client)), lambda: runner.run(run()), pairs=20, repeats=3)
         runner.run(client.close())
     show(capsys, comparison.table("the same, async"))

@@ -94,6 +94,7 @@ def http_model(script: Script) -> Iterator[HttpModel]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # a reply goes out in several writes, and must not wait 40 ms between them
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))

@@ -1,61 +1,13 @@
 """Whatever a model asks for, the conversation stays one that every provider accepts."""
 
-import json
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_core.agent import Agent
 from agent_core.errors import MissingResultError
-from agent_core.messages import Message, ToolCall
 from agent_core.models.scripted import ScriptedModel
 from agent_core.run import RunOutput, RunSnapshot, RunStatus
-from agent_core.tools import Function, tool
-
-
-@tool(external_execution=True)
-def shell(command: str) -> str:
-    """Run a command."""
-    return command
-
-
-@tool
-def add(x: int, y: int) -> int:
-    """Add."""
-    return x + y
-
-
-@tool(requires_confirmation=True)
-def send(text: str) -> str:
-    """Send."""
-    return text
-
-
-TOOLS: list[Function] = [shell, add, send]
-ARGUMENTS = ['{"command": "ls"}', '{"x": 1, "y": 2}', '{"text": "a"}', "{}", "", "null", "[1]", '{"x":', "\ud800"]
-calls = st.builds(
-    ToolCall,
-    id=st.sampled_from(["", "a", "b", "a_2"]),
-    name=st.sampled_from(["shell", "add", "send", "unknown"]),
-    arguments=st.sampled_from(ARGUMENTS),
-)
-scripts = st.lists(st.lists(calls, min_size=1, max_size=4), max_size=4)
-
-
-def check_conversation(messages: list[Message]) -> None:
-    """Every assistant message with calls is followed by exactly their results, in call order, each under its id."""
-    waiting: list[str] = []
-    for message in messages:
-        if message.role == "tool":
-            assert waiting and message.tool_call_id == waiting.pop(0)
-            assert message.content is not None
-            message.content.encode()
-            continue
-        assert not waiting
-        waiting = [asked.id for asked in message.tool_calls]
-        assert len(set(waiting)) == len(waiting) and all(waiting)
-        assert all(isinstance(json.loads(asked.arguments), dict) for asked in message.tool_calls)
-    assert not waiting
+from tests.properties.agent_core.conversations import TOOLS, check_conversation, scripts
 
 
 @settings(max_examples=60, deadline=None)

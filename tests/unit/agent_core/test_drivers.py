@@ -12,7 +12,7 @@ from agent_core.errors import StaleRunError
 from agent_core.models.base import ModelReply, ModelRequest
 from agent_core.models.scripted import ScriptedModel, Turn, call
 from agent_core.run import RunOutput, RunSnapshot, RunStatus
-from agent_core.store import InMemoryRunStore
+from agent_core.store import InMemoryRunStore, may_block
 from agent_core.tools import Function, tool
 from agent_core.tools.context import RunContext
 from agent_core.tools.execution import CallOutcome
@@ -348,6 +348,10 @@ def test_a_store_that_blocks_never_holds_up_the_event_loop(mode: RunMode) -> Non
     mode.continue_run(agent, run)
 
     assert store.threads and threading.get_ident() not in store.threads
+
+
+def test_only_the_memory_store_itself_is_known_never_to_block() -> None:
+    assert may_block(ThreadNotingStore()) and not may_block(InMemoryRunStore())
 
 
 def test_one_agent_serves_many_threads() -> None:

@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from agent_core.agent import Agent
 from agent_core.errors import ModelError
@@ -203,6 +204,32 @@ def test_parameters_are_sent_by_name_and_unknown_ones_refused() -> None:
     assert "parallel_tool_calls" not in model.requests[1]
     with pytest.raises(TypeError, match="temprature"):
         OpenAIChat("m", temprature=1)  # type: ignore[call-arg]
+
+
+def test_strictness_of_tools_and_of_the_output_is_asked_for() -> None:
+    class Sum(BaseModel):
+        value: int
+
+    strict = tool(strict=True, name="add_strictly")(add.entrypoint)
+    with http_model([Reply(content='{"value": 3}')]) as model:
+        output = Agent(model=chat(model), tools=[strict, add], output_schema=Sum).run("go")
+
+    assert output.content == Sum(value=3)
+    (request,) = model.requests
+    assert [offer["function"].get("strict") for offer in request["tools"]] == [True, None]
+    assert request["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {
+            "name": "Sum",
+            "strict": True,
+            "schema": {
+                "type": "object",
+                "properties": {"value": {"type": "integer"}},
+                "required": ["value"],
+                "additionalProperties": False,
+            },
+        },
+    }
 
 
 def test_the_key_is_not_shown() -> None:

@@ -153,6 +153,8 @@ def test_unknown_settings_are_type_errors_at_once(method: str) -> None:
         Agent(ScriptedModel([]))  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="run id"):
         agent.run("go", run_id="a b")
+    with pytest.raises(TypeError, match="The input of the run is a object"):
+        agent.run(object())
 
 
 def test_the_system_prompt_holds_all_that_is_to_be_said() -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from agent_core.agent import Agent
 from agent_core.errors import ImportStringError
-from agent_core.models.scripted import ScriptedModel
+from agent_core.models.scripted import ScriptedModel, call
 from agent_core.registry import functions_of, load_object
 from agent_core.tools import Function, Toolkit, tool
 from agent_core.tools.context import RunContext
+from tests.support.run_modes import RUN_MODES, RunMode
 
 
 def greet(name: str) -> str:
@@ -165,6 +166,24 @@ def test_async_tools_and_hooks_are_awaited() -> None:
     assert function.is_async and tool(tool_hooks=[hook])(later).is_async and not tool(greet).is_async
     assert function.call({"name": "A"}) == "Hello A!"
     assert asyncio.run(function.acall({"name": "A"})) == "Hello A!"
+
+
+@pytest.mark.parametrize("mode", RUN_MODES, ids=str)
+def test_hooks_know_the_run_and_may_refuse_the_call(mode: RunMode) -> None:
+    def sign(agent: Agent, run_context: RunContext, function_call: Callable[..., object], **rest: Any) -> str:
+        return f"{agent.name}, step {run_context.step}: {function_call(**rest['arguments'])}"
+
+    def refuse(function_name: str) -> str:
+        raise PermissionError(f"{function_name} is closed")
+
+    tools = [tool(tool_hooks=[sign])(greet), tool(tool_hooks=[refuse])(part)]
+    model = ScriptedModel([[call("greet", name="A"), call("part", name="B")], "done"])
+    output = mode.run(Agent(name="ops", model=model, tools=tools), "go")
+
+    assert [record.result for record in output.tools] == [
+        "ops, step 1: Hello A",
+        "PermissionError: part is closed",
+    ]
 
 
 def test_the_context_can_be_made_from_the_idempotency_key() -> None:

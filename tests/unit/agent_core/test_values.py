@@ -76,7 +76,7 @@ def test_a_snapshot_survives_the_way_through_json() -> None:
 
 @pytest.mark.parametrize(
     ("raw", "word"),
-    [('{"schema": 2}', "Upgrade"), ("{}", "schema None"), ("[]", "no snapshot"), ("x", "no snapshot"),
+    [('{"schema": 2}', "Upgrade"), ("{}", "no snapshot"), ("[]", "no snapshot"), ("x", "no snapshot"),
      ('{"schema": 1}', "no snapshot")],
 )  # fmt: skip
 def test_a_snapshot_of_another_schema_is_refused(raw: str, word: str) -> None:
