@@ -25,7 +25,7 @@ def load_object(import_string: str) -> object:
             f"{import_string!r} cannot be loaded: there is no module {missing!r}. "
             "Start in the project's directory, or install the package that holds it."
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ImportStringError(
             f"{import_string!r} cannot be loaded: {module_name!r} raised {type(error).__name__} "
             f"while it was imported: {error}. Mend the module; `python -c 'import {module_name}'` shows where."

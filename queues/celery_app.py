@@ -22,12 +22,16 @@ _VISIBILITY_SECONDS = 3600
 
 def agent_app(settings: Settings) -> Celery:
     """The app of agent workers: it consumes the agents' lanes."""
-    return _app(settings, queues=agents_queues(), default=AGENTS_QUEUE, unacked="agents")
+    app = _app(settings, queues=agents_queues(), default=AGENTS_QUEUE, unacked="agents")
+    app.conf.worker_concurrency = settings.agent_concurrency
+    return app
 
 
 def tool_app(settings: Settings, pool: str) -> Celery:
     """The app of one pool's tool workers: it consumes that pool's lanes and nothing else."""
-    return _app(settings, queues=pool_queues(pool), default=pool_queue(pool), unacked=f"tools.{pool}")
+    app = _app(settings, queues=pool_queues(pool), default=pool_queue(pool), unacked=f"tools.{pool}")
+    app.conf.worker_concurrency = settings.pools[pool].concurrency
+    return app
 
 
 def watching_app(settings: Settings) -> Celery:
@@ -60,6 +64,7 @@ def _app(settings: Settings, *, queues: list[str], default: str, unacked: str) -
         task_acks_on_failure_or_timeout=True,
         task_reject_on_worker_lost=True,
         task_track_started=False,
+        worker_pool="threads",
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         # Without remote control a worker can stall for good after a broker restart.

@@ -197,8 +197,9 @@ class Client:
             return self._dead_letters.requeue_call(letter)
 
     def pending(self, run_id: str) -> list[ToolExecution]:
-        """The calls that the run waits for, in pools and with people alike."""
-        return self._load(run_id).snapshot.pending
+        """The calls that the run still waits for, in pools and with people alike."""
+        with translated_errors(self._connection):
+            return self._runs.unanswered(self._runs.load(run_id))
 
     def settle(self, run_id: str, tool_call_id: str, *, result: object = NOT_GIVEN, error: str | None = None) -> None:
         """Give the result, or the error, of an external call that no pool executes.

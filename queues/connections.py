@@ -28,6 +28,9 @@ Durability: TypeAlias = Literal["everysec", "fsync"]
 
 RETRIES = 3
 _FSYNC_MS = 5000
+# By their text, because older servers wrap them into an error of the script they happened in.
+_OUT_OF_MEMORY, _DISK_FULL, _READ_ONLY = "command not allowed when used memory", "MISCONF", "READONLY"
+_NO_WRITES_NOW = (_OUT_OF_MEMORY, _DISK_FULL, _READ_ONLY, "read only replica")
 _SETTING = "redis_url (or ERRANDRY_REDIS_URL)"
 
 
@@ -61,8 +64,17 @@ def connect(
 
 
 def insist(command: Callable[[], T], *, attempts: int = 60) -> T:
-    """The answer of a command that bears repetition, repeated for about two minutes while Redis is away."""
-    return Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), attempts).call_with_retry(command, lambda _: None)
+    """The answer of a command that bears repetition, repeated for about two minutes while Redis is away or full."""
+    return Retry(
+        ExponentialWithJitterBackoff(base=0.05, cap=2.0),
+        attempts,
+        (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, ResponseError),
+    ).call_with_retry(command, lambda _: None, is_retryable=_passes)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether another try may succeed: Redis is away, or it takes no writes just now."""
+    return not isinstance(error, ResponseError) or any(text in str(error) for text in _NO_WRITES_NOW)
 
 
 @contextmanager
@@ -135,12 +147,11 @@ def _refusal(error: Exception) -> str | None:
         return f"refused user or password; mend them in {_SETTING}."
     if isinstance(error, NoPermissionError):
         return f"does not permit this to the user in {_SETTING} ({text}); grant it, or name another user."
-    # By its text, because older servers wrap it into an error of the script it happened in.
-    if "command not allowed when used memory" in text:
+    if _OUT_OF_MEMORY in text:
         return "is out of memory and refuses writes; raise its maxmemory, or delete old runs."
     if isinstance(error, ReadOnlyError):
         return f"is a read-only replica; name the primary in {_SETTING}."
-    if "MISCONF" in text:
+    if _DISK_FULL in text:
         return "cannot write to its disk and refuses writes; free some space where it keeps its files."
     return None
 

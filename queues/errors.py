@@ -48,5 +48,9 @@ class DeadLetterNotFoundError(QueueError, LookupError):
     """There is no dead letter of this id (any more)."""
 
 
+class AlreadyAnsweredError(QueueError, ValueError):
+    """Somebody has answered this call before; the first answer stands."""
+
+
 class IdempotencyConflictError(QueueError, ValueError):
     """The idempotency key already belongs to a run with another agent or another input."""

@@ -10,6 +10,7 @@ from agent_core.run import RunSnapshot, RunStatus
 from agent_core.tools.execution import ToolExecution
 from agent_core.tools.function import Function
 from queues.claims import ClaimedRun, Claims
+from queues.connections import insist
 from queues.endings import EXPIRED, cancelled, failed, failure_event
 from queues.leases import Lease
 from queues.parts import Routing, parts_of
@@ -49,6 +50,8 @@ class QueueJournal:
     ) -> RunSnapshot:
         """Save as the snapshot's status asks, hand out the calls and tell the events, all in one step.
 
+        What was paid for is not thrown away because Redis is away for a while: the save is repeated. One that was
+        done, and whose answer was lost, is refused the second time; then the run goes on from it after the lease.
         StaleRunError if the run was lost to another worker.
         """
         self._name_pools(dispatch, events)
@@ -60,18 +63,20 @@ class QueueJournal:
             lane=self._run.lane,
             parent_id=self._task_id,
         )
+        asked_for = events
         if snapshot.status is RunStatus.CANCELLED:
             snapshot, events = self._truly_ended(snapshot, events)
         match snapshot.status:
             case RunStatus.PAUSED:
-                self._run = self._claims.pause(self._run, snapshot, parts, events)
+                self._run = insist(lambda: self._claims.pause(self._run, snapshot, parts, events))
                 if self._run.cancel_reason:
                     return self._cancel_instead(snapshot, events)
             case RunStatus.COMPLETED | RunStatus.ERROR | RunStatus.CANCELLED:
-                self._run = self._claims.finish(self._run, snapshot, events)
+                self._run = insist(lambda: self._claims.finish(self._run, snapshot, events))
             case _:
-                self._run = self._claims.checkpoint(self._run, snapshot, parts, events)
-        self._told = events
+                self._run = insist(lambda: self._claims.checkpoint(self._run, snapshot, parts, events))
+        # Those that gave way to the true end count as told: a run has one end.
+        self._told = [*asked_for, *events]
         snapshot.version = int(self._run.version)
         return snapshot
 
@@ -109,7 +114,7 @@ class QueueJournal:
     def tell(self, event: RunEvent) -> None:
         """Show an event to the run's readers, unless a save has told it already."""
         if not any(event is told for told in self._told):
-            self._claims.tell(self._run, event)
+            insist(lambda: self._claims.tell(self._run, event))
 
     def _name_pools(self, dispatch: Sequence[ToolExecution], events: Sequence[RunEvent]) -> None:
         started = [event.tool for event in events if isinstance(event, ToolCallStarted)]

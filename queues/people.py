@@ -1,12 +1,13 @@
 """Answers that people give to calls no pool executes: results by hand, yes or no, missing arguments.
 
-The first answer to a call stands; a later one changes nothing and is no error: two people may press the same button.
+The first answer to a call stands; a later one changes nothing, and AlreadyAnsweredError says so.
 """
 
 from __future__ import annotations
 
 from agent_core.errors import InvalidAnswerError
 from agent_core.tools.execution import (
+    CallAnswer,
     CallOutcome,
     CallResult,
     Confirmation,
@@ -14,6 +15,7 @@ from agent_core.tools.execution import (
     UserInput,
     encode_result,
 )
+from queues.errors import AlreadyAnsweredError
 from queues.runs import Runs, StoredRun
 
 NOT_GIVEN = object()
@@ -33,17 +35,17 @@ class People:
         if not call.external_execution_required:
             raise InvalidAnswerError(f"call {tool_call_id} of {call.tool_name} waits for a person, not for a result")
         if error is not None:
-            self._runs.answer(stored, tool_call_id, CallResult(outcome=CallOutcome.FAILED, content=error))
+            self._answer(stored, tool_call_id, CallResult(outcome=CallOutcome.FAILED, content=error))
         else:
             content = encode_result(result, tool_name=call.tool_name)
-            self._runs.answer(stored, tool_call_id, CallResult(content=content))
+            self._answer(stored, tool_call_id, CallResult(content=content))
 
     def confirm(self, run_id: str, tool_call_id: str, answer: Confirmation) -> None:
         """Let a call run, or refuse it."""
         stored, call = self._awaited(run_id, tool_call_id)
         if not call.requires_confirmation:
             raise InvalidAnswerError(f"call {tool_call_id} of {call.tool_name} does not ask for confirmation")
-        self._runs.answer(stored, tool_call_id, answer)
+        self._answer(stored, tool_call_id, answer)
 
     def provide_input(self, run_id: str, tool_call_id: str, answer: UserInput) -> None:
         """Give the arguments that a call asks for."""
@@ -58,7 +60,14 @@ class People:
         required = {name for name, field in fields.items() if field.required and field.value is None}
         if missing := required - answer.values.keys():
             raise InvalidAnswerError(f"{call.tool_name} also needs {', '.join(sorted(missing))}")
-        self._runs.answer(stored, tool_call_id, answer)
+        self._answer(stored, tool_call_id, answer)
+
+    def _answer(self, stored: StoredRun, tool_call_id: str, answer: CallAnswer) -> None:
+        word = self._runs.answer(stored, tool_call_id, answer)
+        if word in ("already", "missing"):
+            raise AlreadyAnsweredError(
+                f"call {tool_call_id} of run {stored.snapshot.run_id} is answered already; that answer stands"
+            )
 
     def _awaited(self, run_id: str, tool_call_id: str) -> tuple[StoredRun, ToolExecution]:
         stored = self._runs.load(run_id)

@@ -13,7 +13,7 @@ import redis
 
 from agent_core.errors import RunNotFoundError
 from agent_core.run import RunSnapshot, RunStatus
-from agent_core.tools.execution import CallAnswer
+from agent_core.tools.execution import CallAnswer, ToolExecution
 from queues import keys
 from queues.endings import Endings, EndWord, cancelled
 from queues.envelopes import continuation_envelope, start_envelope
@@ -112,6 +112,15 @@ class Runs:
         if parked is not None:
             snapshot.output.error = parked
         return StoredRun(snapshot, lane_named(lane))
+
+    def unanswered(self, stored: StoredRun) -> list[ToolExecution]:
+        """The calls that the run waits for and that have no answer yet; a run holds answers until it goes on."""
+        (waiting,) = fields(self._connection, keys.run(stored.snapshot.run_id), "waiting")
+        answered: set[str] = set()
+        for part in json.loads(waiting or "[]"):
+            told = fields(self._connection, part["key"], *(f"answer:{call}" for call in part["calls"]))
+            answered |= {call for call, answer in zip(part["calls"], told, strict=True) if answer is not None}
+        return [call for call in stored.snapshot.pending if call.tool_call_id not in answered]
 
     def latest(self, *, limit: int) -> list[StoredRun]:
         """The newest runs first; entries whose run is gone are taken out of the index on the way."""

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import redis
+from kombu.message import Message
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel as RedisChannel
+from kombu.transport.redis import QoS as RedisQoS
 from kombu.transport.redis import Transport as RedisTransport
+
+
+class QoS(RedisQoS):
+    """Takes a message on although Redis does not take down that it is on its way."""
+
+    def append(self, message: Message, delivery_tag: str) -> None:
+        try:
+            super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
+        except redis.ResponseError:
+            # Out of memory, say. Celery knows no such error of its broker, and the worker would end. That note is of
+            # no use to us: no decision rests on it.
+            super(RedisQoS, self).append(message, delivery_tag)  # type: ignore[no-untyped-call]
 
 
 class Channel(RedisChannel):
     """A channel that can be closed although its connection was given up before it."""
+
+    QoS = QoS
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, object]:
         # After a loss Celery first collects the connection, which takes its address away, and then closes it, which

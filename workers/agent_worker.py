@@ -1,17 +1,18 @@
 """The agent worker: a Celery worker that carries runs on and sweeps; holds the model's key, runs no external tool.
 
-celery -A workers.agent_worker worker --pool threads
+celery -A workers.agent_worker worker
 """
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 
 from celery import Celery
 
 from queues.celery_app import agent_app
 from queues.claims import Claims
-from queues.connections import check, connect
+from queues.connections import check, connect, translated_errors
 from queues.leases import LeaseKeeper, Standing
 from queues.redis_url import resolved
 from queues.repairs import Repairs
@@ -58,8 +59,11 @@ def build(settings: Settings) -> Celery:
         claims.announce(list(project.agents), valid_seconds=_ANNOUNCED_BEATS * timing.heartbeat_seconds)
         return "held"
 
-    def set_up(stack: ExitStack) -> None:
+    # Now, so that a server that refuses writes ends the start with a sentence.
+    with translated_errors(connection):
         announce()
+
+    def set_up(stack: ExitStack) -> None:
         stack.enter_context(leases.holding(announce))
         stack.callback(sweep.close)
         sweep.start()
@@ -71,5 +75,7 @@ def build(settings: Settings) -> Celery:
 def __getattr__(name: str) -> Celery:
     """Build the app when Celery's own command asks for it; importing this module reads nothing."""
     if name in ("app", "celery"):
-        return build(load_settings())
+        settings = load_settings()
+        sys.path.insert(0, str(settings.project_dir))
+        return build(settings)
     raise AttributeError(name)

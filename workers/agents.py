@@ -10,6 +10,7 @@ from agent_core.agent import Agent
 from agent_core.errors import ImportStringError
 from agent_core.registry import functions_of, load_object
 from agent_core.tools.function import Function
+from agent_core.tools.toolkit import Toolkit
 from queues.errors import SettingsError, UnknownPoolError
 from queues.parts import Routing
 from queues.settings import Settings
@@ -75,16 +76,19 @@ def _listed_pools(settings: Settings) -> dict[str, str]:
 
 
 def _tool_names(source: str) -> list[str]:
-    """The names of the tools behind an import string.
+    """The names of the tools behind an import string; of a toolkit those that the agent leaves to others.
 
     A module that exists only where its pool runs cannot be imported here; then the name after the colon counts.
     """
     try:
-        return [function.name for function in functions_of(load_object(source), source)]
+        found = load_object(source)
+        functions = functions_of(found, source)
     except ImportStringError as error:
         if not isinstance(error.__cause__, ModuleNotFoundError):
             raise
         return [source.rpartition(":")[2]]
+    is_toolkit = isinstance(found, Toolkit) or (isinstance(found, type) and issubclass(found, Toolkit))
+    return [function.name for function in functions if function.external_execution or not is_toolkit]
 
 
 def _pool_of(function: Function, agent: str, listed: Mapping[str, str], settings: Settings) -> str | None:
@@ -101,5 +105,10 @@ def _pool_of(function: Function, agent: str, listed: Mapping[str, str], settings
         raise UnknownPoolError(
             f"tool {function.name!r} of agent {agent!r} names pool {function.pool!r}, and errandry.toml has "
             f"{', '.join(sorted(settings.pools)) or 'no pools'}; add [pools.{function.pool}] to it"
+        )
+    if listed.get(function.name, function.pool) != function.pool:
+        raise SettingsError(
+            f"tool {function.name!r} of agent {agent!r} names pool {function.pool!r}, but errandry.toml lists "
+            f"it in pool {listed[function.name]!r}; make both the same"
         )
     return function.pool

@@ -51,6 +51,17 @@ class Executor:
         emit("call.settled", **_told(address), attempt=begun.attempt, verdict=verdict)
         return str(result.outcome) if verdict in ("settled", "last") else verdict
 
+    def refuse(self, address: CallAddress) -> None:
+        """Settle a call of a tool that this pool does not have as failed."""
+        claimed = self.calls.claim(address)
+        if isinstance(claimed, str):
+            return
+        text = f"Pool {address.pool} has no tool named {address.tool_name}; list it in errandry.toml."
+        metrics = CallMetrics(pool=address.pool, worker=self.worker)
+        insist(
+            lambda: self.calls.settle(claimed, CallResult(outcome=CallOutcome.FAILED, content=text, metrics=metrics))
+        )
+
     def _result(self, claimed: ClaimedCall, outcome: Outcome) -> CallResult:
         metrics = CallMetrics(
             pool=claimed.address.pool,

@@ -1,6 +1,6 @@
 """The tool worker of one pool: a Celery worker whose threads supervise sandboxed processes; runs no tool itself.
 
-ERRANDRY_WORKER_POOL=shell celery -A workers.tool_worker worker --pool threads    # what `errandry tool-worker` does
+ERRANDRY_WORKER_POOL=shell celery -A workers.tool_worker worker# what `errandry tool-worker` does
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from workers.child import ChildCommand, LineSink
 from workers.processes import ProcessError, ProcessGroup, ensure_port_free
 
 _MODEL_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+_MODEL_SERVER = "model-server"
 _READY_SECONDS = 60.0
 _REVIVE_SECONDS = 0.5
 _LOCALHOST = "127.0.0.1"
@@ -105,7 +106,9 @@ def running(
         flower_port = _free_port() if flower_port == 0 else flower_port
         commands = _commands(settings, model=model, flower_port=flower_port)
         try:
-            group.start(*commands)
+            # A stage of its own, which stops last: a worker that drains may still ask the model.
+            group.start(*(command for command in commands if command.name == _MODEL_SERVER))
+            group.start(*(command for command in commands if command.name != _MODEL_SERVER))
         except ProcessError as error:
             raise _start_error(error, commands, group, last_words) from error
         flower_url = f"http://{_LOCALHOST}:{flower_port}" if flower_port is not None else None
@@ -153,7 +156,7 @@ def _ours(
 def _model_server(model: ModelServerChoice, port: int, environment: Mapping[str, str], folder: Path) -> ChildCommand:
     who = ["--mode", "local"] if model.script is None else ["--script", str(model.script.resolve())]
     return ChildCommand(
-        name="model-server",
+        name=_MODEL_SERVER,
         command=[sys.executable, "-P", "-m", "workers.model_server", *who, "--port", str(port)],
         env=environment,
         cwd=folder,

@@ -75,7 +75,7 @@ def test_a_closed_project_is_lent_to_its_tools_and_to_nobody_else(tmp_path: Path
         os.chown(path, owner, owner)
     with closing(open_sandbox(SandboxSettings(), tools=["secretive:answer"], project_dir=tmp_path)) as sandbox:
         sandbox.describe()
-        said = sandbox.run(SandboxCall("answer", {}, "key"), cancelled=threading.Event())
+        said = sandbox.run(SandboxCall("answer", {}, "run:1:call"), cancelled=threading.Event())
 
     assert (said.outcome, said.content) == (CallOutcome.SUCCEEDED, "read by its own tool")
     assert (tmp_path.stat().st_uid, tmp_path.stat().st_mode & 0o777) == (owner, 0o700)

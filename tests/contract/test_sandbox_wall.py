@@ -242,7 +242,22 @@ def test_a_project_inside_a_masked_folder_of_another_tree_is_shown_with_masks_of
     with closing(open_sandbox(settings, tools=["looking:look"], project_dir=project)) as sandbox:
         sandbox.describe()
         seen = [
-            sandbox.run(SandboxCall("look", {"path": str(path)}, "key"), cancelled=threading.Event())
+            sandbox.run(SandboxCall("look", {"path": str(path)}, "run:1:call"), cancelled=threading.Event())
             for path in (project / "notes.txt", project.parent / "state.txt", project / ".errandry" / "state.txt")
         ]
     assert [outcome.outcome for outcome in seen] == [CallOutcome.SUCCEEDED, CallOutcome.FAILED, CallOutcome.FAILED]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("errandry.toml", 'redis_url = "redis://:hidden@h"'), ("pyproject.toml", "[tool.errandry]\nagents = []")],
+)
+def test_the_settings_and_their_passwords_are_hidden_from_tools(tmp_path: Path, name: str, text: str) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / name).write_text(text)
+    (tmp_path / "peeking.py").write_text(f"def peek() -> str:\n    return open({name!r}).read()\n")
+    with closing(open_sandbox(SandboxSettings(), tools=["peeking:peek"], project_dir=tmp_path)) as sandbox:
+        sandbox.describe()
+        seen = sandbox.run(SandboxCall("peek", {}, "run:1:call"), cancelled=threading.Event())
+    assert seen.outcome is CallOutcome.FAILED
+    assert "Permission denied" in seen.content

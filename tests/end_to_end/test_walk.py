@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent_core.errors import InvalidAnswerError
 from agent_core.events import RunEvent
 from agent_core.run import RunOutput, RunStatus
 from agent_core.tools.execution import CallOutcome
 from queues.client import WaitTimeoutError
 from queues.embedded import EmbeddedServer
+from queues.errors import AlreadyAnsweredError
 from tests.support.walking import Walk, walking
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
@@ -102,6 +104,8 @@ def test_a_person_answers_and_the_run_goes_on(walk: Walk) -> None:
     assert run.wait(timeout=BOUND, until="paused").is_paused
     (call,) = walk.client.pending(run.run_id)
     walk.client.settle(run.run_id, call.tool_call_id, result={"plan": "none"})
+    with pytest.raises((AlreadyAnsweredError, InvalidAnswerError)):
+        walk.client.settle(run.run_id, call.tool_call_id, result="another")
     assert "none" in str(run.wait(timeout=BOUND).content)
 
 

@@ -1,6 +1,6 @@
 """What a sandboxed tool sees of this machine's files: the system, the interpreter, the project, and what a pool adds.
 
-It never shows anything writable, a home folder, the state folder, version control or a project's `.env` files.
+It never shows anything writable, a home folder, the state folder, version control, settings or `.env` files.
 """
 
 from __future__ import annotations
@@ -77,7 +77,15 @@ class View:
                 # A worktree's `.git` is a file that points to the folder.
                 (folders if path.is_dir() and not path.is_symlink() else files).append(path)
             files += place.glob(".env*")
+            # The settings hold the address of Redis, and with it perhaps a password; tools have no use for them.
+            files += [path for path in (place / "errandry.toml", place / "pyproject.toml") if _holds_settings(path)]
         return [path for path in folders if path.exists()], [path for path in files if _coverable(path)]
+
+
+def _holds_settings(path: Path) -> bool:
+    if path.name == "errandry.toml" or not path.is_file():
+        return True
+    return b"tool.errandry" in path.read_bytes()
 
 
 def _coverable(path: Path) -> bool:
