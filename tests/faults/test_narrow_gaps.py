@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from agent_core.events import RunPaused
+from agent_core.events import RunCancelled, RunPaused
 from agent_core.run import RunStatus
 from agent_core.tools.execution import CallOutcome, CallResult, ToolExecution
 from queues import keys
@@ -142,6 +142,18 @@ def test_a_run_whose_holder_died_over_its_cancellation_ends(floor: Floor) -> Non
         assert journal.save(snapshot).status is RunStatus.CANCELLED
     assert floor.runs.load(run.run_id).snapshot.status is RunStatus.CANCELLED
     assert floor.calls.claim(address(run.run_id, "a")) == "cancelled"
+
+
+@pytest.mark.parametrize(("reason", "end"), [("no longer wanted", "RunCancelled"), ("expired", "RunError")])
+def test_readers_of_a_held_run_are_told_one_end(floor: Floor, reason: str, end: str) -> None:
+    run = claimed(floor.claims, floor.submitted())
+    assert floor.runs.cancel(floor.runs.load(run.run_id), reason=reason) == "requested"
+    run.snapshot.output.status = RunStatus.CANCELLED  # the loop knows only that it is to stop
+    said = RunCancelled(run_id=run.run_id, agent_name="ops")
+    for journal in journal_of(floor, run):
+        journal.save(run.snapshot, events=[said])
+        journal.tell(said)
+    assert told(floor, run.run_id) == [end]
 
 
 @pytest.mark.parametrize("junk", ["no JSON", "[]", '["run_x", 1, "a", "b", "c"]', "[1, {}]", '["run_x", "two"]'])

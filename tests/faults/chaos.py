@@ -1,0 +1,126 @@
+"""Kill everything at random while runs go on, and count what was lost, doubled or mixed up: it should be nothing.
+
+Starts a server, a scripted model, two agent workers and one or two tool workers for each of three pools, all as real
+processes with leases of two seconds. While the runs are worked off it kills agent workers, tool workers, sandboxed
+processes and the server itself with SIGKILL, and freezes workers past their leases. Tools note each execution in a file
+outside Redis; for that their pools run without a wall (level "none"). At the end that file is held against what
+Redis says. Prints a table and one line of JSON.
+
+Exit code 0: no promise was broken. 1: one was, or the time was over before all runs had ended.
+
+    python -m tests.faults.chaos --runs 200 --seed 7
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent_core.run import RunStatus
+from tests.support.chaos.audit import Findings
+from tests.support.chaos.fleet import Fleet
+from tests.support.chaos.load import Load, dice_of, patiently
+from tests.support.chaos.saboteur import Saboteur
+from tests.support.chaos.shapes import Shape, one, random_shapes
+from tests.support.waiting import wait_until
+
+LEASE_SECONDS = 2.0
+SEATS = {"agents": 2, "letters": 2, "pages": 1, "scales": 1}
+_OPEN_AT_ONCE = 20
+_QUIET_SECONDS = 4.0  # if no run ends for that long, the next fault comes all the same
+_LET_BE_SECONDS = 90.0  # how long the last runs get once nothing is broken any more
+_UNANSWERED = one("ask_person", name="unanswered")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to do to how many runs."""
+
+    runs: int
+    seed: int
+    kills: int
+    seconds: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one experiment as the command line describes it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=100, help="how many runs to submit (default: 100)")
+    parser.add_argument("--seed", type=int, default=1, help="what chance is drawn from (default: 1)")
+    parser.add_argument("--kills", type=int, help="how many faults to spread over the runs (default: one per 4 runs)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="give up after this long (default: 10)")
+    parser.add_argument("--folder", type=Path, help="keep the ledger, the server's data and all output there")
+    given = parser.parse_args(arguments)
+    kills = given.runs // 4 if given.kills is None else given.kills
+    experiment = Experiment(runs=given.runs, seed=given.seed, kills=kills, seconds=given.minutes * 60)
+    with tempfile.TemporaryDirectory(prefix="errandry-chaos-") as temporary:
+        findings = carry_out(experiment, given.folder or Path(temporary))
+    print(findings.table())
+    print(json.dumps({"seed": experiment.seed, **json.loads(findings.to_json())}, sort_keys=True))
+    return 0 if findings.is_clean else 1
+
+
+def carry_out(experiment: Experiment, folder: Path) -> Findings:
+    """Start a fleet in `folder`, break it as often as asked for, and look at what came of the runs."""
+    began = time.monotonic()
+    shapes = random_shapes(experiment.seed)
+    with Fleet(folder, [*shapes, _UNANSWERED], seats=SEATS, lease_seconds=LEASE_SECONDS) as fleet:
+        load, dice = Load(fleet), dice_of(experiment.seed)
+        saboteur = Saboteur(fleet, dice, lease_seconds=LEASE_SECONDS)
+        deadline = began + experiment.seconds
+        struck_at, ended = began, 0
+        while (len(load.runs) < experiment.runs or load.open) and time.monotonic() < deadline:
+            saboteur.mend()
+            if len(load.runs) < experiment.runs and len(load.open) < _OPEN_AT_ONCE and fleet.server.is_alive:
+                _submit_one(load, experiment, dice.random(), dice.choice(shapes))
+            else:
+                time.sleep(0.02)
+            load.try_to_look()
+            now, ended = time.monotonic(), len(load.runs) - len(load.open)
+            wanted = experiment.kills * ended / experiment.runs
+            struck = saboteur.done.total()
+            if struck < experiment.kills and (struck < wanted or now - struck_at > _QUIET_SECONDS):
+                saboteur.strike()
+                struck_at = now
+        saboteur.relent()
+        load.settle_down(
+            timeout_seconds=min(_LET_BE_SECONDS, max(1.0, deadline - time.monotonic())), each=saboteur.mend
+        )
+        findings = load.audit()
+        findings.told.update(saboteur.done)
+        load.close()
+    _count_processes_left(fleet, findings)
+    findings.told["seconds"] = round(time.monotonic() - began)
+    return findings
+
+
+def _submit_one(load: Load, experiment: Experiment, chance: float, shape: Shape) -> None:
+    name = f"s{experiment.seed}r{len(load.runs)}"
+    if chance < 0.04:
+        load.submit(_UNANSWERED, name, end=RunStatus.ERROR, deadline_seconds=1.0)
+    elif chance < 0.10:
+        run = load.submit(shape, name, end=None)
+        patiently(lambda: load.fleet.client.cancel(run.run_id, "chaos"))
+    else:
+        load.submit(shape, name, deadline_seconds=3600 if chance < 0.2 else None)
+
+
+def _count_processes_left(fleet: Fleet, findings: Findings) -> None:
+    try:
+        wait_until(lambda: not fleet.leftovers(), "everything has ended", timeout_seconds=10)
+    except AssertionError:
+        for pid in fleet.leftovers():
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            findings.broke("processes_left", f"{pid} {command}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""A whole project in real processes that can be killed, frozen and started again one by one, the server included."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from queues.client import Client
+from queues.embedded import EmbeddedServer
+from queues.settings import Settings, load_settings
+from tests.support.chaos.ledger import Ledger
+from tests.support.chaos.shapes import Shape, script_of
+from tests.support.chaos.tools import LEDGER
+from tests.support.waiting import wait_until
+from workers.child import Child, ChildCommand
+
+POOLS = {"letters": ("write_letter",), "pages": ("fetch_page", "trip"), "scales": ("weigh",)}
+_AGENTS = "tests.support.chaos.agents:chaotic"
+_TOOLS = "tests.support.chaos.tools"
+_ROOT = Path(__file__).parents[3]
+_READY_SECONDS = 90.0
+
+
+class Fleet:
+    """A server, a scripted model, agent workers `agents1`, `agents2`, … and tool workers `letters1`, `pages1`, ….
+
+    Leases are short, so that what was killed is found out soon. Leaving the `with` block ends every process.
+    """
+
+    def __init__(
+        self, folder: Path, shapes: Iterable[Shape], *, seats: dict[str, int], lease_seconds: float = 2.0
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)  # pytest makes it private to root, and tools never run as root
+        self.folder = folder
+        self.seats = seats
+        self.ledger = Ledger(folder / "ledger.txt")
+        self._script = folder / "model_script.toml"
+        self._script.write_text(script_of(shapes))
+        self.lease_seconds = lease_seconds
+        self._log = (folder / "processes.log").open("w", encoding="utf-8", buffering=1)
+        self._children: dict[str, Child] = {}
+        self._frozen: set[str] = set()
+        self._model_url = ""
+
+    def __enter__(self) -> Self:
+        self.server = EmbeddedServer.start(self.folder / "server")
+        self.settings = _settings(self.folder, self.server.url, self.lease_seconds)
+        self.client = Client(self.server.url)
+        try:
+            self._start_model()
+            for name in self.workers():
+                self.start(name)
+            for name in self.workers():
+                self.await_ready(name)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def workers(self, kind: str = "") -> list[str]:
+        """The names of all workers, or of the agent workers (`agents`), or of those of one pool."""
+        return [
+            f"{seat}{number}"
+            for seat, count in self.seats.items()
+            if kind in ("", seat)
+            for number in range(1, count + 1)
+        ]
+
+    def tool_workers(self) -> list[str]:
+        return [name for pool in POOLS for name in self.workers(pool)]
+
+    def pid(self, name: str) -> int:
+        return self._children[name].pid
+
+    def is_up(self, name: str) -> bool:
+        """Whether the worker consumes."""
+        child = self._children.get(name)
+        return child is not None and not child.ended.is_set() and child.is_ready and name not in self._frozen
+
+    def has_ended(self, name: str) -> bool:
+        return self._children[name].ended.is_set()
+
+    def start(self, name: str) -> None:
+        """Start a worker that was never started or has ended; `await_ready` waits for it."""
+        self._frozen.discard(name)
+        self._spawn(self._worker(name))
+
+    def await_ready(self, name: str) -> None:
+        child = self._children[name]
+        wait_until(lambda: child.is_ready or child.ended.is_set(), f"{name} is ready", timeout_seconds=_READY_SECONDS)
+        assert not child.ended.is_set(), (name, child.last_lines)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._children[name].kill()
+        wait_until(self._children[name].ended.is_set, f"{name} is gone")
+
+    def restart(self, name: str) -> None:
+        self.start(name)
+        self.await_ready(name)
+
+    def terminate(self, name: str) -> None:
+        """SIGTERM: the worker is to finish what it holds and leave."""
+        self._children[name].terminate()
+
+    def freeze(self, name: str) -> None:
+        os.kill(self.pid(name), signal.SIGSTOP)
+        self._frozen.add(name)
+
+    def thaw(self, name: str) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid(name), signal.SIGCONT)
+        self._frozen.discard(name)
+
+    def kill_server(self) -> None:
+        os.kill(self.server.pid, signal.SIGKILL)
+        wait_until(lambda: not self.server.is_alive, "the server is gone")
+
+    def mend(self) -> list[str]:
+        """Start again whatever has ended, the server included; returns what that was."""
+        mended = ["server"] if self.server.revive() else []
+        for name in self.workers():
+            if self.has_ended(name):
+                self.start(name)
+                mended.append(name)
+        return mended
+
+    def executions(self) -> list[int]:
+        """The processes that execute a tool right now."""
+        return [pid for pid, shown in _processes() if "workers.sandbox.runner" in shown and str(self.folder) in shown]
+
+    def leftovers(self) -> list[int]:
+        """Every process that this fleet has started, directly or not, and that still runs."""
+        return [pid for pid, shown in _processes() if str(self.folder) in shown]
+
+    def stop(self) -> None:
+        for name in list(self._frozen):
+            self.thaw(name)
+        for child in self._children.values():
+            child.terminate()
+        for child in self._children.values():
+            if not child.ended.wait(20):
+                child.kill()
+                child.ended.wait(5)
+        self.client.close()
+        self.server.stop()
+        self._log.close()
+
+    def said(self) -> str:
+        """All that the processes have printed."""
+        return (self.folder / "processes.log").read_text(encoding="utf-8", errors="replace")
+
+    def _spawn(self, command: ChildCommand) -> Child:
+        child = Child(command, on_line=self._write_down, on_end=lambda _: None)
+        self._children[command.name] = child
+        return child
+
+    def _write_down(self, name: str, line: str) -> None:
+        with contextlib.suppress(ValueError):  # closed: nobody reads any more
+            self._log.write(f"{name} | {line}\n")
+
+    def _start_model(self) -> None:
+        address: list[str] = []
+        announced = threading.Event()
+
+        def note(name: str, line: str) -> None:
+            self._write_down(name, line)
+            if found := re.search(r"ready at (\S+)", line):
+                address.append(found[1])
+                announced.set()
+
+        command = [sys.executable, "-m", "workers.model_server", "--script", str(self._script)]
+        model = ChildCommand(name="model", command=command, env={**_plain(), "CHAOS": str(self.folder)}, cwd=_ROOT)
+        self._children["model"] = Child(model, on_line=note, on_end=lambda _: announced.set())
+        assert announced.wait(_READY_SECONDS) and address, self._children["model"].last_lines
+        self._model_url = address[0]
+
+    def _worker(self, name: str) -> ChildCommand:
+        seat = name.rstrip("0123456789")
+        if seat == "agents":
+            module, concurrency = "workers.agent_worker", self.settings.agent_concurrency
+            more = {"OPENAI_BASE_URL": self._model_url, "OPENAI_API_KEY": "none"}
+        else:
+            module, concurrency = "workers.tool_worker", self.settings.pools[seat].concurrency
+            more = {"ERRANDRY_WORKER_POOL": seat}
+        return ChildCommand(
+            name=name,
+            command=[sys.executable, "-m", "celery", "-A", module, "worker", "--pool=threads",
+                     f"--concurrency={concurrency}", f"--hostname={name}@chaos", "--without-gossip", "--without-mingle",
+                     "--task-events", "--loglevel=INFO"],
+            env={**_plain(), **self.settings.as_environment(), **more, LEDGER: str(self.ledger.path),
+                 "PYTHONPATH": str(_ROOT)},
+            cwd=self.folder,
+            ready_line=re.compile(r" ready\.$"),
+            ready_timeout_seconds=_READY_SECONDS,
+        )  # fmt: skip
+
+
+def _settings(folder: Path, redis_url: str, lease_seconds: float) -> Settings:
+    lines = [f'agents = ["{_AGENTS}"]']
+    for pool, tools in POOLS.items():
+        listed = ", ".join(f'"{_TOOLS}:{tool}"' for tool in tools)
+        # Spelt out, because the ledger has to be written from within a call.
+        lines.append(f"[pools.{pool}]\ntools = [{listed}]\nconcurrency = 3")
+        lines.append(f'[pools.{pool}.sandbox]\nlevel = "none"\nenv = ["LANG", "{LEDGER}"]')
+    (folder / "errandry.toml").write_text("\n".join(lines) + "\n")
+    return load_settings(folder, redis_url=redis_url, lease_seconds=lease_seconds, agent_concurrency=8)
+
+
+def _plain() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.startswith(("ERRANDRY_", "OPENAI_"))}
+
+
+def _processes() -> Iterator[tuple[int, str]]:
+    """All other processes, with what their command lines and environments say."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        if entry.name == str(os.getpid()):
+            continue
+        with contextlib.suppress(OSError):
+            shown = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            yield int(entry.name), shown.decode(errors="replace")
