@@ -218,7 +218,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def known(self) -> list[Place]:
         free = [place for place in self.unanswered if POOLS[place[1]] is not None and place not in self.workers]
-        return free or (sorted({*self.answers, *self.workers}) if self.is_far else [])
+        return free or sorted({*self.answers, *self.workers})
 
     @precondition(lambda self: self.known())
     @rule(data=st.data(), begins=st.booleans())
@@ -249,7 +249,8 @@ class QueueMachine(RuleBasedStateMachine):
         if verdict == "retry":
             assert again
         else:
-            assert verdict in ("settled", "last") and not again
+            siblings = [other for other in self.unanswered if self.part(other) == self.part(place)]
+            assert verdict == ("settled" if siblings else "last") and not again
             assert place not in self.answers
             self.answers[place] = result
         self.former_workers.append((place, call))
@@ -325,7 +326,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Ends
 
-    @precondition(lambda self: self.is_far)
+    @precondition(lambda self: self.is_far or (self.holder is not None and self.holder.snapshot.pending))
     @rule()
     def a_producer_cancels(self) -> None:
         held = self.status == "RUNNING" and not self.lease_is_over

@@ -76,6 +76,10 @@ class Load:
 
     def look(self) -> None:
         """Note which runs have ended, answer for the people that others wait for, dig up what was buried."""
+        self._look_at_open()
+        self._dig_up()
+
+    def _look_at_open(self) -> None:
         asked = list(self.open)
         if not asked:
             return
@@ -87,8 +91,13 @@ class Load:
                     del self.open[run_id]
                 elif status == RunStatus.PAUSED and self.open[run_id].shape.asks_people:
                     self._answer(self.open[run_id])
+
+    def _dig_up(self) -> None:
         for letter in self.fleet.client.dead_letters():
-            self.dug_up[letter.run_id if letter.kind == "run" else "calls"] += self.fleet.client.requeue(letter.id)
+            dug_up = self.fleet.client.requeue(letter.id)
+            self.dug_up[letter.run_id if letter.kind == "run" else "calls"] += dug_up
+            # It may have been taken for ended when it was buried.
+            self.open.update({run.run_id: run for run in self.runs if run.run_id == letter.run_id and dug_up})
 
     def _answer(self, run: Submitted) -> None:
         if run.end is RunStatus.ERROR:
