@@ -113,5 +113,6 @@ def _mark_pause(record: ToolExecution, function: Function) -> None:
     record.requires_confirmation = function.requires_confirmation
     record.requires_user_input = function.requires_user_input
     record.pool = function.pool
+    record.schema_digest = function.schema_digest if function.pauses else None
     if function.requires_user_input:
         record.user_input_schema = [entry.model_copy() for entry in function.user_fields]

@@ -6,10 +6,11 @@ Never the truth about a run: that is its snapshot. An event holds what happened,
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, Field, SerializeAsAny
+from pydantic import BaseModel, Field, SerializeAsAny, field_serializer
 
 from agent_core.errors import AgentError, ModelError
 from agent_core.messages import Usage
+from agent_core.text import whole
 from agent_core.tools.execution import CallOutcome, ToolExecution
 
 
@@ -28,6 +29,10 @@ class RunEvent(BaseModel):
 
     def model_post_init(self, context: object, /) -> None:
         self.event = type(self).__name__
+
+    @field_serializer("content", when_used="json")
+    def _whole(self, content: object) -> object:
+        return whole(content)
 
     @property
     def is_paused(self) -> bool:

@@ -35,9 +35,8 @@ class InlineTools:
         self, call: ToolExecution, context: RunContext, *, sleep: Callable[[float], None] = time.sleep
     ) -> CallResult:
         """Call a sync tool, as often as its `max_attempts` allow, and return how that ended."""
-        if call.tool_name not in self.functions:
-            gone = f"The agent has no tool {call.tool_name!r} any more."
-            return CallResult(outcome=CallOutcome.FAILED, content=gone)
+        if (gone := self._gone(call)) is not None:
+            return gone
         function, attempt = self.functions[call.tool_name], 0
         while True:
             attempt += 1
@@ -57,7 +56,7 @@ class InlineTools:
 
     async def arun(self, call: ToolExecution, context: RunContext) -> CallResult:
         """Call any tool; a sync one in a thread, since it would hold up the event loop."""
-        if not self.is_async(call):
+        if not self.is_async(call) or self._gone(call) is not None:
             return await asyncio.to_thread(self.run, call, context)
         function, attempt = self.functions[call.tool_name], 0
         while True:
@@ -73,6 +72,16 @@ class InlineTools:
             if result.outcome is CallOutcome.SUCCEEDED or attempt >= function.max_attempts:
                 return result
             await asyncio.sleep(_backoff_seconds(function, attempt))
+
+    def _gone(self, call: ToolExecution) -> CallResult | None:
+        """Return the answer to a call of a tool that the code had when the call was made, and no longer has here."""
+        function = self.functions.get(call.tool_name)
+        if function is not None and not function.external_execution:
+            return None
+        gone = f"The agent has no tool {call.tool_name!r} any more."
+        if function is not None:
+            gone = f"The tool {call.tool_name!r} is external by now; the agent does not execute it. Call it again."
+        return CallResult(outcome=CallOutcome.FAILED, content=gone)
 
 
 def arguments_of(call: ToolExecution) -> dict[str, JsonValue]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SerializeAsAny, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SerializeAsAny, ValidationError, field_serializer
 from pydantic_core import from_json
 
 from agent_core.errors import SnapshotSchemaError
@@ -17,7 +17,7 @@ from agent_core.events import RunEvent
 from agent_core.identifiers import new_run_id, new_session_id
 from agent_core.messages import Message, Usage
 from agent_core.requirement import RunRequirement
-from agent_core.text import well_formed
+from agent_core.text import well_formed, whole
 from agent_core.tools.execution import ToolExecution
 
 SNAPSHOT_SCHEMA: Literal[1] = 1
@@ -64,6 +64,10 @@ class RunOutput(BaseModel):
     events: list[RunEvent] = Field(
         default_factory=list, exclude=True, description="What happened since the last pause, pieces of text aside."
     )
+
+    @field_serializer("content", when_used="json")
+    def _whole(self, content: object) -> object:
+        return whole(content)
 
     @property
     def is_paused(self) -> bool:
@@ -126,7 +130,8 @@ class RunSnapshot(BaseModel):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
-    schema_number: Literal[1] = Field(default=SNAPSHOT_SCHEMA, alias="schema")
+    # Without a default: what has its default is left out of the stored form, and this must never be.
+    schema_number: Literal[1] = Field(alias="schema")
     version: int = 0
     step: int = 0
     phase: Literal["model", "tools"] = "model"
@@ -151,6 +156,7 @@ class RunSnapshot(BaseModel):
         if run_id is not None and not _RUN_ID.fullmatch(run_id):
             raise ValueError(f"{run_id!r} is no run id: 1 to 128 letters, digits, '_', '.' or '-'.")
         return cls(
+            schema_number=SNAPSHOT_SCHEMA,
             output=RunOutput(
                 run_id=run_id or new_run_id(),
                 agent_name=agent_name,
@@ -159,14 +165,15 @@ class RunSnapshot(BaseModel):
                 input=well_formed(input),
                 metadata=dict(metadata or {}),
                 created_at=clock(),
-            )
+            ),
         )
 
     @classmethod
     def from_output(cls, output: RunOutput) -> "RunSnapshot":
         """Return a snapshot of a paused run that no store holds, as far as its output tells."""
         step = max((call.step for call in output.tools), default=1)
-        return cls(step=step, phase="tools", output=output.model_copy(deep=True, update={"events": []}))
+        copied = output.model_copy(deep=True, update={"events": []})
+        return cls(schema_number=SNAPSHOT_SCHEMA, step=step, phase="tools", output=copied)
 
     @property
     def run_id(self) -> str:
@@ -189,8 +196,8 @@ class RunSnapshot(BaseModel):
         return [call for call in self.calls if call.is_paused]
 
     def to_json(self) -> str:
-        """Return the stored form."""
-        return self.model_dump_json()
+        """Return the stored form. What has its default value is left out: most of a waiting run would be nulls."""
+        return self.model_dump_json(exclude_defaults=True, exclude_none=True)
 
     @classmethod
     def from_json(cls, raw: str | bytes) -> "RunSnapshot":

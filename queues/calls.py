@@ -12,10 +12,12 @@ import redis
 
 from agent_core.tools.execution import CallResult
 from queues import keys
-from queues.leases import Standing
+from queues.envelopes import continuation_envelope
+from queues.leases import Standing, one_claim_by, standing_of
 from queues.protocol import CallRequest, continuation_member, due_member
-from queues.scripts import Scripts
+from queues.scripts import ScriptCall, Scripts
 from queues.timing import Timing, milliseconds
+from queues.topology import Lane, lane_named
 
 Refusal = Literal["held", "backing_off", "settled", "buried", "cancelled", "missing"]
 
@@ -29,6 +31,16 @@ class CallAddress:
     step: int
     tool_call_id: str
     tool_name: str
+
+    @property
+    def call(self) -> dict[str, str | int]:
+        """The address without its pool, by name."""
+        return {
+            "run_id": self.run_id,
+            "step": self.step,
+            "tool_call_id": self.tool_call_id,
+            "tool_name": self.tool_name,
+        }
 
     @property
     def part(self) -> str:
@@ -59,7 +71,8 @@ class ClaimedCall:
     request: CallRequest
     epoch: str
     queue_wait_seconds: float
-    agents_queue: str
+    agent: str
+    lane: Lane
     attempt: int = 0
 
 
@@ -77,12 +90,18 @@ class Calls:
         verdict, *rest = self._scripts.row(
             "claim_call",
             [address.part, address.due],
-            [address.tool_call_id, address.due_member, self._worker, milliseconds(self._timing.lease_seconds)],
+            [
+                address.tool_call_id,
+                address.due_member,
+                one_claim_by(self._worker),
+                milliseconds(self._timing.lease_seconds),
+            ],
         )
         if verdict != "claimed":
             return _refusal(verdict)
-        epoch, request, waited, agents_queue = rest
-        return ClaimedCall(address, CallRequest.model_validate_json(request), epoch, float(waited), agents_queue)
+        epoch, stored, waited, agent, lane = rest
+        request = CallRequest.read(stored, address.call)
+        return ClaimedCall(address, request, epoch, float(waited), agent, lane_named(lane))
 
     def begin(self, call: ClaimedCall, *, sandbox_level: str) -> ClaimedCall | Literal["cancelled", "lost"]:
         """Say that execution begins now: from here on the call may have an effect, and is not simply given to another.
@@ -102,15 +121,18 @@ class Calls:
             return replace(call, attempt=int(attempt[0]))
         return "cancelled" if verdict == "cancelled" else "lost"
 
-    def renew(self, call: ClaimedCall) -> Standing:
+    def renewal(self, call: ClaimedCall) -> ScriptCall:
         """One heartbeat: whether the call is still this worker's, and still wanted."""
         address = call.address
-        word = self._scripts.word(
+        return ScriptCall(
             "renew_call",
             [address.part, address.due],
             [address.tool_call_id, call.epoch, address.due_member, milliseconds(self._timing.lease_seconds)],
         )
-        return "held" if word == "held" else "cancelled" if word == "cancelled" else "lost"
+
+    def renew(self, call: ClaimedCall) -> Standing:
+        """Carry one heartbeat out."""
+        return standing_of(*self._scripts.words([self.renewal(call)]))
 
     def settle(self, call: ClaimedCall, result: CallResult, *, retry_after_seconds: float = 0) -> str:
         """Write the answer down; the first writer wins. Says what came of it in one word.
@@ -128,9 +150,10 @@ class Calls:
             wall_seconds=metrics.wall_seconds,
             sandbox_level=metrics.sandbox_level,
         )
+        continuation = continuation_envelope(call.agent, address.run_id, address.step, call.lane)
         return self._scripts.word(
             "settle_call",
-            [address.part, address.due, address.events, call.agents_queue],
+            [address.part, address.due, address.events, continuation.queue],
             [
                 address.tool_call_id,
                 call.epoch,
@@ -140,6 +163,8 @@ class Calls:
                 address.continuation_member,
                 milliseconds(self._timing.repush_seconds),
                 milliseconds(retry_after_seconds),
+                continuation.render(),
+                milliseconds(self._timing.retention_seconds),
             ],
         )
 
@@ -151,10 +176,7 @@ def call_event(name: str, address: CallAddress, **fields: object) -> dict[str, o
     """An event of the pool's own stream, before the script adds what only it knows."""
     return {
         "event": name,
-        "run_id": address.run_id,
-        "step": address.step,
-        "tool_call_id": address.tool_call_id,
-        "tool_name": address.tool_name,
+        **address.call,
         "pool": address.pool,
         **fields,
     }

@@ -6,50 +6,68 @@ it quick to notice a dead peer and keep it from losing a place in Flower.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 
 from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning
+from celery.worker.control import Panel
 from kombu.entity import Queue
+from kombu.exceptions import SerializerNotInstalled
+from kombu.serialization import registry
 
 from queues import transport
 from queues.settings import Settings
-from queues.topology import AGENTS_QUEUE, agents_queues, pool_queue, pool_queues
+from queues.topology import AGENTS_QUEUE, WATCHERS, agents_queues, pool_queue, pool_queues, unacked_keys
 
 # Longer than any lease: the sweep repairs within seconds, Kombu's own redelivery is only the last resort.
 _VISIBILITY_SECONDS = 3600
 
 
+# What workers answer of what Celery lets others ask of them. The rest are orders (stop, revoke, consume less, write a
+# dump), and Redis cannot tell an order from a question: whoever may look on could give them.
+_ANSWERED = {
+    *("ping", "stats", "conf", "report", "clock", "registered", "active", "reserved", "scheduled", "revoked"),
+    *("query_task", "active_queues", "enable_events", "heartbeat"),
+}
+
+
 def agent_app(settings: Settings) -> Celery:
     """The app of agent workers: it consumes the agents' lanes."""
-    app = _app(settings, queues=agents_queues(), default=AGENTS_QUEUE, unacked="agents")
+    app = _app(settings, queues=agents_queues(), default=AGENTS_QUEUE)
     app.conf.worker_concurrency = settings.agent_concurrency
+    _take_no_orders()
     return app
 
 
 def tool_app(settings: Settings, pool: str) -> Celery:
     """The app of one pool's tool workers: it consumes that pool's lanes and nothing else."""
-    app = _app(settings, queues=pool_queues(pool), default=pool_queue(pool), unacked=f"tools.{pool}")
+    app = _app(settings, queues=pool_queues(pool), default=pool_queue(pool))
     app.conf.worker_concurrency = settings.pools[pool].concurrency
+    _take_no_orders()
     return app
 
 
 def watching_app(settings: Settings) -> Celery:
     """The app of Flower: it consumes nothing and knows all queues by name."""
     queues = [*agents_queues(), *(queue for pool in settings.pools for queue in pool_queues(pool))]
-    return _app(settings, queues=queues, default=AGENTS_QUEUE, unacked="agents")
+    app = _app(settings, queues=queues, default=AGENTS_QUEUE)
+    # It holds no message of the agents' queue, and its Redis user may not look at those that are held.
+    app.conf.broker_transport_options = _transport_options(WATCHERS)
+    return app
 
 
-def _app(settings: Settings, *, queues: list[str], default: str, unacked: str) -> Celery:
+def _app(settings: Settings, *, queues: list[str], default: str) -> Celery:
     if settings.redis_url is None:
         raise ValueError("settings without redis_url: resolve the embedded server's URL first")
     # Celery advises to cancel running tasks when the broker is lost. We leave them be on purpose: the claim turns a
     # redelivered copy away, and a paid model call is not thrown away at every blip.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
-    transport.use()
     app = Celery("errandry", broker=_broker_url(settings.redis_url.get_secret_value()), set_as_current=False)
+    transport.use(app)
+    _close_other_serializers()
     app.conf.update(
-        # JSON only: a pickled message is refused before anything of it is loaded.
+        # JSON only, and nothing else could be loaded even if it were accepted: see below.
         accept_content=["json"],
         task_serializer="json",
         event_serializer="json",
@@ -74,21 +92,34 @@ def _app(settings: Settings, *, queues: list[str], default: str, unacked: str) -
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options=_transport_options(unacked),
+        broker_transport_options=_transport_options(default),
     )
     return app
 
 
-def _transport_options(unacked: str) -> dict[str, object]:
+def _take_no_orders() -> None:
+    for command in Panel.data.keys() - _ANSWERED:
+        del Panel.data[command]
+
+
+def _close_other_serializers() -> None:
+    """Leave this process no way to load pickle, YAML or MessagePack from a message, whatever it is told to accept."""
+    for name in ("pickle", "yaml", "msgpack"):
+        with contextlib.suppress(SerializerNotInstalled):  # that it is gone already, or was never installed, is well
+            registry.unregister(name)  # type: ignore[no-untyped-call]
+
+
+def _transport_options(queue: str) -> dict[str, object]:
+    unacked, index, mutex = unacked_keys(queue)
     return {
         "visibility_timeout": _VISIBILITY_SECONDS,
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
         "unacked_restore_limit": 50,
         "unacked_mutex_expire": 10,
-        "unacked_key": f"unacked.{unacked}",
-        "unacked_index_key": f"unacked_index.{unacked}",
-        "unacked_mutex_key": f"unacked_mutex.{unacked}",
+        "unacked_key": unacked,
+        "unacked_index_key": index,
+        "unacked_mutex_key": mutex,
         "priority_steps": [0],
         "queue_order_strategy": "priority",
         "socket_timeout": 10,

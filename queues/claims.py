@@ -20,10 +20,10 @@ from agent_core.tools.execution import CallAnswer, CallOutcome, CallResult, Tool
 from queues import keys
 from queues.envelopes import continuation_envelope
 from queues.event_stream import stored_event
-from queues.leases import Standing
+from queues.leases import Standing, one_claim_by, standing_of
 from queues.parts import Part
 from queues.replies import fields, now_ms
-from queues.scripts import Scripts
+from queues.scripts import ScriptCall, Scripts
 from queues.timing import Timing, milliseconds
 from queues.topology import Lane, agents_queue, lane_named
 
@@ -62,7 +62,7 @@ class Claims:
         verdict, *rest = self._scripts.row(
             "claim_run",
             [keys.run(run_id), keys.DUE, keys.DEADLINES],
-            [run_id, owner, milliseconds(self._timing.lease_seconds)],
+            [run_id, one_claim_by(owner), milliseconds(self._timing.lease_seconds)],
         )
         match verdict:
             case "claimed":
@@ -79,14 +79,17 @@ class Claims:
             case _:
                 raise ValueError(f"claim_run answered {verdict!r}")
 
-    def renew(self, run: ClaimedRun) -> Standing:
+    def renewal(self, run: ClaimedRun) -> ScriptCall:
         """One heartbeat: whether the run is still this worker's, and still wanted."""
-        word = self._scripts.word(
+        return ScriptCall(
             "renew_run",
             [keys.run(run.run_id), keys.DUE],
             [run.run_id, run.epoch, milliseconds(self._timing.lease_seconds)],
         )
-        return "held" if word == "held" else "cancelled" if word == "cancelled" else "lost"
+
+    def renew(self, run: ClaimedRun) -> Standing:
+        """Carry one heartbeat out."""
+        return standing_of(*self._scripts.words([self.renewal(run)]))
 
     def cancel_reason(self, run: ClaimedRun) -> str:
         """Why the end of a held run was asked for; empty if it was not."""
@@ -107,7 +110,7 @@ class Claims:
         waiting = _waiting(parts) if parts else "keep" if snapshot.pending else ""
         specifics: list[str | int] = [
             waiting,
-            self._rendered(run, snapshot, parts),
+            self._rendered(run, parts),
             milliseconds(self._timing.repush_seconds),
             milliseconds(self._timing.answered_seconds),
         ]
@@ -122,7 +125,7 @@ class Claims:
         """
         specifics: list[str | int] = [
             _waiting(parts) if parts else "keep",
-            self._rendered(run, snapshot, parts),
+            self._rendered(run, parts),
             milliseconds(self._timing.repush_seconds),
             run.run_id,
             continuation_envelope(run.agent, run.run_id, snapshot.step, run.lane).render(),
@@ -150,6 +153,20 @@ class Claims:
         """
         self._park(run_id, reason, epoch=run.epoch if run else "")
 
+    def release(self, run: ClaimedRun) -> bool:
+        """Let go of a run and offer it to another worker at once; whatever this holder still writes is refused.
+
+        False if it is not held by this claim any more. The next holder goes on from the last save, and reports the
+        inline calls that were under way as lost, as after a death; but it does not count as one.
+        """
+        envelope = continuation_envelope(run.agent, run.run_id, run.snapshot.step, run.lane)
+        word = self._scripts.word(
+            "release_run",
+            [keys.run(run.run_id), keys.DUE, envelope.queue],
+            [run.run_id, run.epoch, envelope.render(), milliseconds(self._timing.repush_seconds)],
+        )
+        return word == "released"
+
     def _park(self, run_id: str, reason: str, *, epoch: str) -> None:
         self._scripts.run(
             "park_run",
@@ -157,8 +174,8 @@ class Claims:
             [run_id, epoch, reason, milliseconds(self._timing.parked_seconds)],
         )
 
-    def _rendered(self, run: ClaimedRun, snapshot: RunSnapshot, parts: Sequence[Part]) -> str:
-        return json.dumps([part.render(run.agent, snapshot.step) for part in parts])
+    def _rendered(self, run: ClaimedRun, parts: Sequence[Part]) -> str:
+        return json.dumps([part.render(run.agent) for part in parts])
 
     def _save(
         self,
@@ -190,7 +207,8 @@ def _waits_for_people(snapshot: RunSnapshot) -> bool:
 
 
 def _waiting(parts: Sequence[Part]) -> str:
-    return json.dumps([{"key": part.key, "calls": [call.tool_call_id for call in part.calls]} for part in parts])
+    listed = [{"key": part.key, "calls": [call.tool_call_id for call in part.calls]} for part in parts]
+    return json.dumps(listed, separators=(",", ":"))
 
 
 def _claimed(run_id: str, reply: Sequence[str]) -> ClaimedRun:

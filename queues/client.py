@@ -18,7 +18,8 @@ from agent_core.run import RunOutput, RunSnapshot, RunStatus, new_run_id
 from agent_core.tools.execution import Confirmation, ToolExecution, UserInput
 from queues.connections import Durability, connect, translated_errors, written_through
 from queues.dead_letters import DeadLetter, DeadLetters
-from queues.event_stream import follow, is_final, latest_event_id
+from queues.errors import NotRequeueableError
+from queues.event_stream import follow, is_final, latest_event_id, with_calls
 from queues.people import NOT_GIVEN, People
 from queues.runs import Runs, StoredRun
 from queues.timing import Timing
@@ -40,7 +41,9 @@ class Client:
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Connects at the first use. With `durability="fsync"` a submit returns once the run is on disk there."""
+        """Connects at the first use. A submit returns once the run is stored; with `durability="fsync"` also on disk
+        there, with "replica" also with a replica.
+        """
         self._connection = connect(url, client_name="errandry-client")
         self._timing = timing or Timing()
         self._durability = durability
@@ -75,7 +78,8 @@ class Client:
 
         The same `idempotency_key` gives the same run for as long as that is kept; with another agent or input it
         raises IdempotencyConflictError. UnknownAgentError if agent workers have announced themselves and none of
-        them offers the agent. A call whose answer was lost on the way may be repeated with its key.
+        them offers the agent. An answer that is lost on the way is asked for again and stores nothing twice; a submit
+        that raised for want of a connection may be repeated with its key.
         A run that is not done `deadline_seconds` from now ends in ERROR, reason `expired`.
         """
         if priority not in LANES:
@@ -128,7 +132,8 @@ class Client:
         output = self.output(run_id)
         deadline = None if timeout is None else self._clock() + timeout
         with translated_errors(self._connection):
-            yield from follow(self._connection, output, after=after, deadline=deadline, clock=self._clock)
+            told = follow(self._connection, output, after=after, deadline=deadline, clock=self._clock)
+            yield from with_calls(self._connection, run_id, told, from_beginning=after is None)
 
     def wait(
         self, run_id: str, *, timeout: float | None = None, until: Literal["finished", "paused"] = "finished"
@@ -187,9 +192,14 @@ class Client:
     def requeue(self, letter_id: str) -> bool:
         """Dig up what was buried: a run goes on from its last snapshot, a call back to its pool's queue.
 
-        False if a call's run has ended meanwhile; the letter is gone in either case.
+        False if a call's run has ended meanwhile; the letter is gone in either case. NotRequeueableError for a message
+        that was refused.
         """
         letter = self.dead_letter(letter_id)
+        if letter.kind == "message":
+            raise NotRequeueableError(
+                f"{letter_id} is a message that was refused, and nothing of it was kept; whoever sent it has to mend it"
+            )
         if letter.kind == "run":
             self.retry(letter.run_id)
             return True
@@ -245,6 +255,10 @@ class RunHandle:
     def output(self) -> RunOutput:
         """The run as far as it has come."""
         return self._client.output(self.run_id)
+
+    def pending(self) -> list[ToolExecution]:
+        """As `Client.pending`."""
+        return self._client.pending(self.run_id)
 
     def retry(self) -> RunHandle:
         """As `Client.retry`."""

@@ -5,6 +5,8 @@ It never repeats a password: an address in a sentence is host, port and database
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias, TypeVar
@@ -24,13 +26,16 @@ from redis.retry import Retry
 from queues.errors import StoreRefusedError, StoreUnreachableError
 
 T = TypeVar("T")
-Durability: TypeAlias = Literal["everysec", "fsync"]
+Durability: TypeAlias = Literal["everysec", "fsync", "replica"]
 
 RETRIES = 3
-_FSYNC_MS = 5000
+# What was computed is kept for so long while Redis is away; a run in that state costs a thread and its snapshot.
+PATIENCE_SECONDS = 900.0
+_CONFIRM_MS = 5000
 # By their text, because older servers wrap them into an error of the script they happened in.
 _OUT_OF_MEMORY, _DISK_FULL, _READ_ONLY = "command not allowed when used memory", "MISCONF", "READONLY"
-_NO_WRITES_NOW = (_OUT_OF_MEMORY, _DISK_FULL, _READ_ONLY, "read only replica")
+_NO_REPLICAS = "NOREPLICAS"
+_NO_WRITES_NOW = (_OUT_OF_MEMORY, _DISK_FULL, _READ_ONLY, _NO_REPLICAS, "read only replica")
 _SETTING = "redis_url (or ERRANDRY_REDIS_URL)"
 
 
@@ -63,31 +68,54 @@ def connect(
     )
 
 
-def insist(command: Callable[[], T], *, attempts: int = 60) -> T:
-    """The answer of a command that bears repetition, repeated for about two minutes while Redis is away or full."""
-    return Retry(
-        ExponentialWithJitterBackoff(base=0.05, cap=2.0),
-        attempts,
-        (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, ResponseError),
-    ).call_with_retry(command, lambda _: None, is_retryable=_passes)
+def insist(command: Callable[[], T], *, patience_seconds: float = PATIENCE_SECONDS) -> T:
+    """The answer of a command that bears repetition, repeated for a while if Redis is away or takes no writes.
+
+    Ever more rarely, up to once in two seconds, and at random, so that many who wait do not come back at one moment.
+    """
+    backoff, deadline = ExponentialWithJitterBackoff(base=0.05, cap=2.0), time.monotonic() + patience_seconds
+    for failures in itertools.count(1):
+        try:
+            return command()
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, ResponseError) as error:
+            if not _passes(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(backoff.compute(failures))
+    raise AssertionError("counting has no end")
 
 
 def _passes(error: Exception) -> bool:
     """Whether another try may succeed: Redis is away, or it takes no writes just now."""
-    return not isinstance(error, ResponseError) or any(text in str(error) for text in _NO_WRITES_NOW)
+    return not isinstance(error, ResponseError) or takes_no_writes(error)
+
+
+def takes_no_writes(error: ResponseError) -> bool:
+    """Whether Redis refused a write that it may take later: it is full, or a replica, or has too few of its own."""
+    return any(text in str(error) for text in _NO_WRITES_NOW)
 
 
 @contextmanager
 def written_through(connection: redis.Redis, durability: Durability) -> Iterator[redis.Redis]:
-    """A connection for writes that are on the server's disk when the block ends, if `durability` asks for that."""
+    """A connection for writes that are where `durability` wants them when the block ends.
+
+    On the server's disk (`fsync`), or also with a replica (`replica`), which then survive the loss of the server as
+    long as that replica takes its place.
+    """
     if durability == "everysec":
         yield connection
         return
-    # WAITAOF waits for what its own connection wrote, so both have to use the same one.
+    # WAIT and WAITAOF wait for what their own connection wrote, so both have to use the same one.
     with connection.client() as single:  # type: ignore[no-untyped-call]
         yield single
+        if durability == "replica":
+            if single.wait(1, _CONFIRM_MS) < 1:
+                raise StoreUnreachableError(
+                    f"Redis at {address_of(connection)} stored the write, but no replica confirmed it within "
+                    f"{_CONFIRM_MS / 1000:g} s; submit again with the same idempotency_key."
+                )
+            return
         try:
-            (local, _) = single.waitaof(1, 0, _FSYNC_MS)
+            (local, _) = single.waitaof(1, 0, _CONFIRM_MS)
         except ResponseError as error:
             raise StoreRefusedError(
                 f"Redis at {address_of(connection)} stored the write but cannot confirm that it is on disk ({error}); "
@@ -96,7 +124,7 @@ def written_through(connection: redis.Redis, durability: Durability) -> Iterator
         if local < 1:
             raise StoreUnreachableError(
                 f"Redis at {address_of(connection)} stored the write, but it was not on disk within "
-                f"{_FSYNC_MS / 1000:g} s; submit again with the same idempotency_key."
+                f"{_CONFIRM_MS / 1000:g} s; submit again with the same idempotency_key."
             )
 
 
@@ -151,6 +179,8 @@ def _refusal(error: Exception) -> str | None:
         return "is out of memory and refuses writes; raise its maxmemory, or delete old runs."
     if isinstance(error, ReadOnlyError):
         return f"is a read-only replica; name the primary in {_SETTING}."
+    if _NO_REPLICAS in text:
+        return "has too few replicas at hand and refuses writes (min-replicas-to-write); start them again."
     if _DISK_FULL in text:
         return "cannot write to its disk and refuses writes; free some space where it keeps its files."
     return None

@@ -43,8 +43,10 @@ def ask_consumers(settings: Settings, *, within_seconds: float = 1.5) -> Consume
         app.close()
     found: dict[str, list[str]] = {}
     for worker, queues in sorted((replies or {}).items()):
-        for queue in queues:
-            found.setdefault(str(queue["name"]), []).append(worker)
+        # A worker can answer anything; what it does not say in the usual way it has not said.
+        for queue in queues if isinstance(queues, list) else ():
+            if isinstance(queue, dict):
+                found.setdefault(str(queue.get("name")), []).append(worker)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Dead letters: runs and calls that killed their workers too often, set aside until somebody decides about them.
+"""Dead letters: runs and calls that killed their workers too often, and messages that workers refused.
 
 Kombu on Redis has no dead-letter exchange: what is buried is written down here first, by the script that buries it.
 """
@@ -22,15 +22,19 @@ from queues.topology import lane_named
 
 
 class DeadLetter(BaseModel):
-    """What was buried and why. A run's id is its own, a call's id its idempotency key."""
+    """What was buried and why. A run's id is its own, a call's id its idempotency key.
+
+    Of a message that was refused nothing is kept, so there is nothing to requeue.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
-    kind: Literal["run", "call"]
-    run_id: str
+    kind: Literal["run", "call", "message"]
+    run_id: str = ""
     reason: str
     pool: str | None = None
+    queue: str | None = None
     step: int | None = None
     tool_call_id: str | None = None
     tool_name: str | None = None

@@ -1,4 +1,4 @@
-"""An embedded Valkey for one folder: durable, on the loopback only, with a password, gone when its owner is gone.
+"""An embedded Valkey for one folder: durable, on the loopback only, with users, gone when its owner is gone.
 
 It never shares its folder: the server process itself holds the lock, however its owner ended.
 """
@@ -11,12 +11,15 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from queues.acl import ADMIN, Role, admin
 from queues.embedded_folder import PAUSE_SECONDS, ServerRecord, answering_pid, is_locked, private_folder, take_lock
 from queues.errors import EmbeddedServerError
+from queues.passwords import FILE_NAME, as_user, complete_passwords
 from queues.server_config import find_server_binary, write_server_files
 from queues.tether import spawn_tethered
 
@@ -28,18 +31,22 @@ _LINES_SHOWN = 8
 class EmbeddedServer:
     """A running server that this process owns; made by `start`."""
 
-    def __init__(self, folder: Path, *, binary: Path, lock: int, port: int, password: str) -> None:
+    def __init__(
+        self, folder: Path, *, binary: Path, lock: int, port: int, password: str, users: Mapping[str, str]
+    ) -> None:
         self._folder = folder
         self._binary = binary
         self._lock: int | None = lock
         self._port = port
         self._password = password
+        self._users = users
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def start(cls, folder: Path, *, start_timeout_seconds: float = 30.0) -> Self:
-        """Returns once the server answers. Data and password, and the port where still free, are those of last time.
+    def start(cls, folder: Path, *, roles: Sequence[Role] = (), start_timeout_seconds: float = 30.0) -> Self:
+        """Returns once the server answers. Data and passwords, and the port where still free, are those of last time.
 
+        Each role is a user of the server. Nobody else is, but for its owner, who may do everything.
         Raises `EmbeddedServerError` if a server of another owner lives in `folder`, or if none can be started.
         """
         binary = find_server_binary()
@@ -48,7 +55,14 @@ class EmbeddedServer:
         last = ServerRecord.read(folder)
         address = urlsplit(last.url if last else "")
         password = address.password or secrets.token_urlsafe(32)
-        server = cls(folder, binary=binary, lock=lock, port=address.port or _free_port(), password=password)
+        try:
+            passwords = complete_passwords(folder / FILE_NAME, [role.user for role in roles])
+        except BaseException:
+            os.close(lock)
+            raise
+        users = {role.user: role.setuser(passwords[role.user]) for role in roles}
+        port = address.port or _free_port()
+        server = cls(folder, binary=binary, lock=lock, port=port, password=password, users=users)
         try:
             server._launch_on_some_port(start_timeout_seconds)
         except BaseException:
@@ -57,10 +71,11 @@ class EmbeddedServer:
         return server
 
     @staticmethod
-    def attach(folder: Path, *, timeout_seconds: float = 5.0) -> str | None:
+    def attach(folder: Path, *, user: str | None = None, timeout_seconds: float = 5.0) -> str | None:
         """The URL of the server that lives in `folder`, or None if there is none that its owner still looks after.
 
-        Waits for one that is just starting; raises `EmbeddedServerError` if it does not answer in time.
+        For the given user, else for the owner. Waits for one that is just starting; raises `EmbeddedServerError` if it
+        does not answer in time, or has no such user.
         """
         deadline = time.monotonic() + timeout_seconds
         while is_locked(folder):
@@ -68,7 +83,7 @@ class EmbeddedServer:
             if record is not None and record.is_orphaned:
                 return None
             if record is not None and record.is_answering:
-                return record.url
+                return record.url if user is None else record.url_of(user, folder)
             if time.monotonic() > deadline:
                 raise EmbeddedServerError(
                     f"The embedded server in {folder} does not answer; "
@@ -79,8 +94,12 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """The address with its password; hand it on in an environment, never as an argument."""
-        return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+        """The address for the owner, who may do everything; it has a password, so hand it on to nobody else."""
+        return as_user(f"redis://127.0.0.1:{self._port}/0", ADMIN, self._password)
+
+    def url_of(self, user: str) -> str:
+        """The address for one of the users that the server was started with."""
+        return self._record().url_of(user, self._folder)
 
     @property
     def pid(self) -> int:
@@ -134,7 +153,9 @@ class EmbeddedServer:
     def _launch(self, timeout_seconds: float) -> bool:
         """One attempt on the current port; False if somebody else has that port."""
         assert self._lock is not None
-        configuration = write_server_files(self._folder, port=self._port, password=self._password)
+        users = [admin(self._password), *self._users.values()]
+        lines = [f"user {user}" for user in users]
+        configuration = write_server_files(self._folder, port=self._port, users=lines)
         with self._log.open("wb") as output:
             self._process = spawn_tethered(
                 [str(self._binary), str(configuration)],
@@ -146,8 +167,11 @@ class EmbeddedServer:
             )
         if not self._answers_in(timeout_seconds, self._process):
             return False
-        ServerRecord(url=self.url, pid=self.pid, owner_pid=os.getpid()).write(self._folder)
+        self._record().write(self._folder)
         return True
+
+    def _record(self) -> ServerRecord:
+        return ServerRecord(url=self.url, pid=self.pid, owner_pid=os.getpid(), users=tuple(self._users))
 
     def _answers_in(self, timeout_seconds: float, process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + timeout_seconds

@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from queues.errors import EmbeddedServerError
+from queues.passwords import FILE_NAME, as_user, read_passwords
 from queues.server_config import write_private
 
 PAUSE_SECONDS = 0.02
@@ -27,11 +28,15 @@ _LOCK_WAIT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class ServerRecord:
-    """server.json: who serves this folder, and for whom. The next server takes over port and password."""
+    """server.json: who serves this folder, and for whom. The next server takes over port and password.
+
+    `url` is that of the server's owner. `users` have passwords of their own; older releases knew none.
+    """
 
     url: str
     pid: int
     owner_pid: int
+    users: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
         write_private(folder / "server.json", json.dumps(asdict(self)))
@@ -41,9 +46,26 @@ class ServerRecord:
         """The record in `folder`; None if there is none or if it cannot be understood."""
         try:
             fields = json.loads((folder / "server.json").read_text(encoding="utf-8"))
-            return cls(url=str(fields["url"]), pid=int(fields["pid"]), owner_pid=int(fields["owner_pid"]))
+            return cls(
+                url=str(fields["url"]),
+                pid=int(fields["pid"]),
+                owner_pid=int(fields["owner_pid"]),
+                users=tuple(map(str, fields.get("users", ()))),
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def url_of(self, user: str, folder: Path) -> str:
+        """The address for one of the users; EmbeddedServerError if the server does not know it."""
+        if not self.users:
+            return self.url
+        password = read_passwords(folder / FILE_NAME).get(user)
+        if user not in self.users or password is None:
+            raise EmbeddedServerError(
+                f"The embedded server in {folder} does not know the Redis user {user}: it was started before that pool "
+                "was added to errandry.toml. Stop the command that started it, and start it again."
+            )
+        return as_user(self.url, user, password)
 
     @property
     def is_answering(self) -> bool:

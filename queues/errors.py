@@ -48,6 +48,10 @@ class DeadLetterNotFoundError(QueueError, LookupError):
     """There is no dead letter of this id (any more)."""
 
 
+class NotRequeueableError(QueueError, ValueError):
+    """This dead letter is of a message that was refused; nothing of it was kept."""
+
+
 class AlreadyAnsweredError(QueueError, ValueError):
     """Somebody has answered this call before; the first answer stands."""
 

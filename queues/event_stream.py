@@ -8,21 +8,33 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 import redis
 
 from agent_core.errors import ErrandryError
-from agent_core.events import RunCancelled, RunCompleted, RunError, RunEvent, ToolCallStarted, event_from_dict
+from agent_core.events import (
+    RunCancelled,
+    RunCompleted,
+    RunError,
+    RunEvent,
+    RunPaused,
+    ToolCallCompleted,
+    ToolCallError,
+    ToolCallStarted,
+    event_from_dict,
+)
 from agent_core.run import RunOutput, RunStatus
+from agent_core.tools.execution import ToolExecution
 from queues import keys
-from queues.replies import entries, entries_after, fields, last_entry_id
+from queues.replies import entries, entries_after, entries_until, fields, last_entry_id
 
 _BEGINNING = "0-0"
 _BLOCK_SECONDS = 4.0  # less than the socket's time-out
 _BATCH = 500
 _FINAL = {"RunCompleted", "RunCancelled", "RunError"}
+_KNOWN = {"run_id", "agent_name", "session_id", "created_at", "tools"}
 
 
 class InvalidEventIdError(ErrandryError, ValueError):
@@ -110,8 +122,37 @@ def _goes_on(connection: redis.Redis, run_id: str, final_id: str) -> bool:
 
 
 def stored_event(event: RunEvent) -> str:
-    """An event as it lies in a stream; what is not set is left out."""
-    return event.model_dump_json(exclude_none=True)
+    """An event as it lies in a stream: without defaults, and without what its reader knows of the run or is told by
+    the entry's id. The calls of a pause were told when they started; see `with_calls`.
+    """
+    return event.model_dump_json(exclude_defaults=True, exclude_none=True, exclude=_KNOWN)
+
+
+def with_calls(
+    connection: redis.Redis, run_id: str, events: Iterable[RunEvent], *, from_beginning: bool
+) -> Iterator[RunEvent]:
+    """The events, those of a pause with the calls of the run as they stood then."""
+    calls: dict[tuple[int, str], ToolExecution] = {}
+    for event in events:
+        _note_call(calls, event)
+        if isinstance(event, RunPaused) and event.tools is None:
+            if not from_beginning:
+                calls, from_beginning = _calls_until(connection, run_id, event), True
+            event.tools = [call.model_copy(deep=True) for call in calls.values()]
+        yield event
+
+
+def _calls_until(connection: redis.Redis, run_id: str, pause: RunEvent) -> dict[tuple[int, str], ToolExecution]:
+    calls: dict[tuple[int, str], ToolExecution] = {}
+    last = Cursor(pause.event_id).run
+    for entry_id, told in entries_until(connection, keys.events(run_id), last):
+        _note_call(calls, _event(pause, entry_id, told["event"]))
+    return calls
+
+
+def _note_call(calls: dict[tuple[int, str], ToolExecution], event: RunEvent) -> None:
+    if isinstance(event, ToolCallStarted | ToolCallCompleted | ToolCallError):
+        calls[event.tool.step, event.tool.tool_call_id] = event.tool
 
 
 def is_final(event: RunEvent) -> bool:
@@ -139,10 +180,10 @@ def _order(entry_id: str) -> tuple[int, ...]:
     return tuple(int(number) for number in entry_id.split("-"))
 
 
-def _event(run: RunOutput, entry_id: str, told: str) -> RunEvent:
-    """The event, with what a pool's workers do not tell because they do not know it."""
+def _event(run: RunOutput | RunEvent, entry_id: str, told: str) -> RunEvent:
+    """The event, with what is not told because it is the same for each of the run, or not known to a pool's workers."""
     at = datetime.fromtimestamp(_order(entry_id)[0] / 1000, UTC)
-    known = {"agent_name": run.agent_name, "session_id": run.session_id, "created_at": at}
+    known = {"run_id": run.run_id, "agent_name": run.agent_name, "session_id": run.session_id, "created_at": at}
     return event_from_dict({**known, **json.loads(told)})
 
 

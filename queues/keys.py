@@ -13,7 +13,18 @@ DEADLINES = "errandry:deadlines"  # run_id -> when it expires unless it has ende
 EXPIRING = "errandry:expiring"  # run_id of an ended run -> when Redis lets go of it
 DEAD = "errandry:dead"  # id of a dead letter -> buried
 DEAD_LETTERS = "errandry:dead:letters"  # hash: id of a dead letter -> what it is and why (JSON)
+REFUSED = "errandry:refused"  # list: letters of messages that agent workers refused, until the sweep collects them
 AGENTS = "errandry:agents"  # hash: agent name -> announced until
+
+# What producers may touch, by name and by beginning: runs with what belongs to them, but no sessions.
+PRODUCERS_KEYS = (RUNS, DUE, DEADLINES, EXPIRING, DEAD, DEAD_LETTERS)
+PRODUCERS_PREFIXES = (
+    "errandry:run:",
+    "errandry:events:",
+    "errandry:people:",
+    "errandry:idempotency:",
+    "errandry:part:",
+)
 
 
 def run(run_id: str) -> str:
@@ -41,21 +52,31 @@ def session(session_id: str) -> str:
     return f"errandry:session:{session_id}"
 
 
+def part_prefix(pool: str) -> str:
+    """How all keys begin that a pool's workers may touch."""
+    return f"errandry:part:{pool}:"
+
+
 def part(pool: str, run_id: str, step: int) -> str:
     """Hash: the calls of one step that one pool executes, with their answers."""
-    return f"errandry:part:{pool}:{{{run_id}}}:{step}"
+    return f"{part_prefix(pool)}{{{run_id}}}:{step}"
 
 
 def part_events(pool: str, run_id: str) -> str:
     """Stream: what the pool's workers tell of a run's calls."""
-    return f"errandry:part:{pool}:{{{run_id}}}:events"
+    return f"{part_prefix(pool)}{{{run_id}}}:events"
 
 
 def pool_due(pool: str) -> str:
     """Sorted set: call -> when the sweep should look at it."""
-    return f"errandry:part:{pool}:due"
+    return f"{part_prefix(pool)}due"
+
+
+def refused(pool: str | None) -> str:
+    """List: letters of messages that a pool's workers (None: agent workers) refused; the sweep collects them."""
+    return REFUSED if pool is None else f"{part_prefix(pool)}refused"
 
 
 def pool_workers(pool: str) -> str:
-    """Hash: tool worker -> what it announced of itself (JSON)."""
-    return f"errandry:part:{pool}:workers"
+    """Stream: what the pool's workers say of themselves, trimmed to what is still valid."""
+    return f"{part_prefix(pool)}workers"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from agent_core.tools.execution import ToolExecution
 from agent_core.tools.function import Function
 from queues import keys
-from queues.envelopes import call_envelope, continuation_envelope
+from queues.envelopes import call_envelope
 from queues.protocol import CallRequest, due_member
 from queues.timing import milliseconds
-from queues.topology import Lane, agents_queue
+from queues.topology import Lane
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Part:
             return keys.people(self.run_id, self.step)
         return keys.part(self.pool, self.run_id, self.step)
 
-    def render(self, agent: str, step: int) -> dict[str, object]:
-        """The part as `dispatch_calls.lua` wants it, with its messages ready-made."""
+    def render(self, agent: str) -> dict[str, object]:
+        """The part as `hand_out` of the scripts wants it, with the messages of its calls ready-made."""
         rendered: dict[str, object] = {
             "key": self.key,
-            "lane": self.lane,
-            "agents_queue": agents_queue(self.lane),
-            "continuation": continuation_envelope(agent, self.run_id, step, self.lane).render(),
+            "agent": agent,
             "calls": [self._render_call(call) for call in self.calls],
         }
+        if self.lane != "normal":
+            rendered["lane"] = self.lane
         if self.pool is not None:
             rendered["due"] = keys.pool_due(self.pool)
         if self.queue_seconds is not None:
@@ -59,7 +59,7 @@ class Part:
         return rendered
 
     def _render_call(self, call: CallRequest) -> dict[str, str]:
-        rendered = {"id": call.tool_call_id, "request": call.model_dump_json()}
+        rendered = {"id": call.tool_call_id, "request": call.stored()}
         if self.pool is not None:
             ids = (call.run_id, call.step, call.tool_call_id)
             envelope = call_envelope(self.pool, call.tool_name, ids, self.lane, parent_id=self.parent_id)

@@ -6,12 +6,17 @@ A Celery message holds ids only. The request lies in the pool's part, where the 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic_core import from_json
 
 # design: arguments over this are refused with an error that the model sees.
 MAX_ARGUMENT_BYTES = 1024 * 1024
+
+
+_ADDRESS = {"run_id", "step", "tool_call_id", "tool_name"}
 
 
 class CallRequest(BaseModel):
@@ -29,6 +34,15 @@ class CallRequest(BaseModel):
     max_attempts: int = 1
     backoff_seconds: float = 1.0
     on_lost: Literal["report", "retry"] = "report"
+
+    def stored(self) -> str:
+        """The form in the part, whose key and field names say already which call it is; defaults are left out."""
+        return self.model_dump_json(exclude_defaults=True, exclude=_ADDRESS)
+
+    @classmethod
+    def read(cls, stored: str, address: Mapping[str, str | int]) -> CallRequest:
+        """The request of the call at this address (run_id, step, tool_call_id, tool_name), which no pool can forge."""
+        return cls.model_validate({**from_json(stored), **address})
 
     @property
     def idempotency_key(self) -> str:

@@ -1,27 +1,55 @@
-"""Finds the Redis of a project: the configured one, else the embedded server that runs for it; starts none."""
+"""Finds the Redis of a project, and as which user to connect: the configured server, else the embedded one that runs.
+
+It starts no server. What it returns holds a password: it is for connections only, never for a text.
+"""
 
 from __future__ import annotations
 
+from queues.acl import PRODUCER, Role, roles
+from queues.connections import connect
 from queues.embedded import EmbeddedServer
-from queues.errors import StoreUnreachableError
+from queues.errors import SettingsError, StoreUnreachableError
+from queues.passwords import as_user, names_user, read_passwords
 from queues.settings import Settings
 
 
-def resolved(settings: Settings) -> Settings:
-    """The settings with a `redis_url`; StoreUnreachableError if none is configured and no embedded server runs."""
-    if settings.redis_url is not None:
+def resolved(settings: Settings, user: str = PRODUCER) -> Settings:
+    """The settings with a `redis_url` for one of the users of `queues.acl`.
+
+    A URL that names a user, and one without `redis_users`, is taken as it stands. StoreUnreachableError if none is
+    configured and no embedded server runs; SettingsError if `redis_users` lacks the user.
+    """
+    if settings.redis_url is None:
+        url = EmbeddedServer.attach(settings.state_dir, user=user)
+        if url is None:
+            raise StoreUnreachableError(
+                f"no redis_url is set and no embedded server runs for {settings.project_dir}; "
+                "start `errandry up` there, or set redis_url (or ERRANDRY_REDIS_URL)"
+            )
+        return settings.with_redis_url(url)
+    url, file = settings.redis_url.get_secret_value(), settings.redis_users_file
+    if file is None or names_user(url):
         return settings
-    url = EmbeddedServer.attach(settings.state_dir)
-    if url is None:
-        raise StoreUnreachableError(
-            f"no redis_url is set and no embedded server runs for {settings.project_dir}; "
-            "start `errandry up` there, or set redis_url (or ERRANDRY_REDIS_URL)"
+    password = read_passwords(file).get(user)
+    if password is None:
+        raise SettingsError(
+            f"{file} (redis_users) has no password for the Redis user {user}; `errandry acl` makes one, and prints the "
+            "rules that the server needs."
         )
-    return settings.with_redis_url(url)
+    return settings.with_redis_url(as_user(url, user, password))
 
 
-def url_of(settings: Settings) -> str:
-    """The Redis URL of resolved settings, in the clear: for connections only, never for a text."""
-    resolved_settings = resolved(settings)
+def url_of(settings: Settings, user: str = PRODUCER) -> str:
+    """The Redis URL of `resolved`, in the clear."""
+    resolved_settings = resolved(settings, user)
     assert resolved_settings.redis_url is not None
     return resolved_settings.redis_url.get_secret_value()
+
+
+def project_roles(settings: Settings) -> list[Role]:
+    """The Redis users of the project, for its pools and the number of its database."""
+    database = 0
+    if settings.redis_url is not None:
+        with connect(settings.redis_url.get_secret_value()) as connection:  # it connects to nothing before a command
+            database = int(connection.connection_pool.connection_kwargs.get("db") or 0)
+    return roles(list(settings.pools), database=database, durability=settings.durability)

@@ -15,11 +15,13 @@ from queues.calls import CallAddress, call_event
 from queues.dead_letters import DeadLetter
 from queues.endings import Ending, Endings, EndWord, buried, expired
 from queues.envelopes import Envelope, call_envelope, continuation_envelope, start_envelope
+from queues.leases import worker_of
+from queues.refusals import collect
 from queues.replies import fields, now_ms, overdue
 from queues.runs import Runs
 from queues.scripts import Scripts
 from queues.timing import Timing, milliseconds
-from queues.topology import lane_named
+from queues.topology import lane_named, pool_queue
 
 LOST = (
     "The worker that executed this call died. Whether the call took effect is unknown; "
@@ -49,6 +51,15 @@ class Repairs:
         """Entries of a pool's due set to look at now, the longest overdue first."""
         return overdue(self._connection, keys.pool_due(pool), limit)
 
+    def postpone_backlog(self, pool: str, *, limit: int) -> int:
+        """Put off, in one step, looks at due calls that only wait in their queue behind others; returns how many."""
+        postponed = self._scripts.run(
+            "postpone_backlog",
+            [keys.pool_due(pool)],
+            [limit, self._repush_ms, keys.part_prefix(pool), pool_queue(pool)],
+        )
+        return postponed if isinstance(postponed, int) else 0
+
     def due_deadlines(self, *, limit: int) -> list[str]:
         """Runs whose deadline has passed, the longest overdue first."""
         return overdue(self._connection, keys.DEADLINES, limit)
@@ -65,7 +76,7 @@ class Repairs:
         """
         return self._look_at_run(run_id)
 
-    def _look_at_run(self, run_id: str, *, pool_due: str = "", entry: str = "") -> str:
+    def _look_at_run(self, run_id: str, *, pool_due: str = keys.DUE, entry: str = "") -> str:
         """With the entry of a pool's due set that led here, which this look takes out."""
         envelope = self._run_envelope(run_id)
         word = self._scripts.word(
@@ -99,6 +110,10 @@ class Repairs:
             word = self._endings.end(ending(snapshot), retention_seconds=self._timing.retention_seconds)
         return word
 
+    def collect_refused(self, pools: Sequence[str]) -> int:
+        """Make dead letters of the messages that workers refused; returns how many."""
+        return collect(self._connection, pools)
+
     def trim(self, *, limit: int) -> int:
         """Take out of the indexes what Redis has let go of; returns how many entries."""
         taken = self._scripts.run(
@@ -125,13 +140,14 @@ class Repairs:
         return self._sweep_call(CallAddress(pool, run_id, step, *call), entry)
 
     def _sweep_call(self, address: CallAddress, entry: str) -> str:
-        lane, agents_queue, owner = fields(
-            self._connection, address.part, "lane", "agents_queue", f"owner:{address.tool_call_id}"
-        )
+        lane, owner = fields(self._connection, address.part, "lane", f"owner:{address.tool_call_id}")
+        # From the run, not from the part: a pool does not choose what is published for it.
+        agent, run_lane = fields(self._connection, keys.run(address.run_id), "agent", "lane")
+        continuation = continuation_envelope(agent or "", address.run_id, address.step, lane_named(run_lane))
         ids: Sequence[str | int] = (address.run_id, address.step, address.tool_call_id)
         envelope = call_envelope(address.pool, address.tool_name, ids, lane_named(lane), parent_id=address.run_id)
         letter = _letter(address)
-        lost = _unexecuted(address, CallOutcome.LOST, LOST, worker=owner)
+        lost = _unexecuted(address, CallOutcome.LOST, LOST, worker=worker_of(owner))
         late = _unexecuted(address, CallOutcome.EXPIRED, NOT_TAKEN.format(pool=address.pool))
         return self._scripts.word(
             "sweep_call",
@@ -139,7 +155,7 @@ class Repairs:
                 address.part,
                 address.due,
                 address.events,
-                agents_queue or "",
+                continuation.queue,
                 envelope.queue,
                 keys.DEADLINES,
                 keys.DEAD,
@@ -159,6 +175,8 @@ class Repairs:
                 _settled_event(address, lost),
                 late.model_dump_json(),
                 _settled_event(address, late),
+                continuation.render(),
+                milliseconds(self._timing.retention_seconds),
             ],
         )
 

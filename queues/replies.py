@@ -46,6 +46,11 @@ def entries_after(connection: redis.Redis, stream: str, entry_id: str, *, limit:
     return cast(list[Entry], connection.xrange(stream, min=f"({entry_id}", count=limit))
 
 
+def entries_until(connection: redis.Redis, stream: str, entry_id: str) -> list[Entry]:
+    """What a stream holds up to and with an entry."""
+    return cast(list[Entry], connection.xrange(stream, max=entry_id))
+
+
 def last_entry_id(connection: redis.Redis, stream: str) -> str | None:
     """The id of a stream's newest entry, None if it holds none."""
     reply = cast(list[Entry], connection.xrevrange(stream, count=1))

@@ -16,6 +16,7 @@ from agent_core.run import RunStatus
 from queues import keys
 from queues.checkup import NAMED, Finding, counted, ok, problem, warning
 from queues.dead_letters import DeadLetters
+from queues.leases import worker_of
 from queues.replies import fields, last_entry_id, newest, now_ms, overdue
 from queues.timing import Timing, milliseconds
 
@@ -70,6 +71,10 @@ class RunCheckup:
         yield from stuck or [ok("runs.stuck", f"no run stands still ({looked})")]
         yield self._dead_letters()
         yield self._sweep(now)
+
+    def unseen(self) -> int:
+        """How many runs are older than those that `unfinished` looks at."""
+        return max(0, int(self._connection.zcard(keys.RUNS)) - self._limit)
 
     def unfinished(self) -> list[UnfinishedRun]:
         """The runs to look at that have not ended: those that are overdue, and those among the newest."""
@@ -185,7 +190,7 @@ def _unfinished(run_id: str, row: Sequence[str | None]) -> UnfinishedRun | None:
         run_id=run_id,
         status=RunStatus(status),
         agent=agent or "",
-        owner=owner or "a worker",
+        owner=worker_of(owner) or "a worker",
         lease_until=int(lease_until or 0),
         repushes=int(repushes or 0),
         parked=parked,

@@ -51,7 +51,7 @@ class RedisRunStore:
             [
                 keys.run(output.run_id),
                 keys.RUNS,
-                keys.session(output.session_id) if output.session_id else "",
+                keys.session(output.session_id or ""),
                 keys.EXPIRING,
             ],
             [
@@ -61,6 +61,7 @@ class RedisRunStore:
                 output.status,
                 output.agent_name or "",
                 milliseconds(self._timing.retention_seconds),
+                output.session_id or "",
             ],
         )
         if saved != 1:

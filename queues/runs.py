@@ -17,7 +17,7 @@ from agent_core.tools.execution import CallAnswer, ToolExecution
 from queues import keys
 from queues.endings import Endings, EndWord, cancelled
 from queues.envelopes import continuation_envelope, start_envelope
-from queues.errors import IdempotencyConflictError, QueueError, RunNotFailedError, UnknownAgentError
+from queues.errors import IdempotencyConflictError, RunNotFailedError, UnknownAgentError
 from queues.replies import fields, newest
 from queues.scripts import Scripts
 from queues.timing import Timing, milliseconds
@@ -52,7 +52,9 @@ class Runs:
         idempotency_key: str | None = None,
         deadline_seconds: float | None = None,
     ) -> str:
-        """Store a new run and publish its start in one step; returns the run's id.
+        """Store a new run, whose id was made for it alone, and publish its start in one step; returns the run's id.
+
+        A repeat, as after an answer that was lost on the way, changes nothing.
 
         With a known `idempotency_key` nothing is stored and the id of the run it stands for is returned; the same key
         with another agent or input raises IdempotencyConflictError. An agent that none of the announced agent
@@ -83,8 +85,6 @@ class Runs:
             ],
         )
         match verdict:
-            case "created":
-                return run_id
             case "repeated":
                 return rest[0]
             case "conflict":
@@ -97,7 +97,7 @@ class Runs:
                     f"no agent worker offers an agent named {agent!r}; on offer: {', '.join(sorted(rest))}"
                 )
             case _:
-                raise QueueError(f"run {run_id} exists already; leave run_id out to get a new one")
+                return run_id
 
     def load(self, run_id: str) -> StoredRun:
         """The run as it is stored now; RunNotFoundError if there is none (or no longer)."""
@@ -166,11 +166,18 @@ class Runs:
 
     def answer(self, run: StoredRun, tool_call_id: str, answer: CallAnswer) -> AnswerWord:
         """Write a person's answer down: `settled`, `last` (the run goes on), `already` or `missing`."""
-        run_id = run.snapshot.output.run_id
+        run_id, step = run.snapshot.run_id, run.snapshot.step
+        continuation = continuation_envelope(run.snapshot.output.agent_name, run_id, step, run.lane)
         word = self._scripts.word(
             "answer_person",
-            [keys.people(run_id, run.snapshot.step), keys.DUE, agents_queue(run.lane)],
-            [tool_call_id, answer.model_dump_json(), run_id, milliseconds(self._timing.repush_seconds)],
+            [keys.people(run_id, step), keys.DUE, continuation.queue],
+            [
+                tool_call_id,
+                answer.model_dump_json(),
+                run_id,
+                milliseconds(self._timing.repush_seconds),
+                continuation.render(),
+            ],
         )
         match word:
             case "settled" | "last" | "already" | "missing":

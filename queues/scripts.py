@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import TypeAlias
@@ -10,6 +12,15 @@ import redis
 
 Argument: TypeAlias = str | int | float
 Reply: TypeAlias = str | int | list[str]
+
+
+@dataclass(frozen=True)
+class ScriptCall:
+    """A script with its keys and arguments, to be run later, or by another process."""
+
+    name: str
+    keys: Sequence[str]
+    arguments: Sequence[Argument]
 
 
 @cache
@@ -36,6 +47,15 @@ class Scripts:
         if not isinstance(reply, str):
             raise TypeError(f"script {name} answered {reply!r}, not a word")
         return reply
+
+    def words(self, calls: Sequence[ScriptCall]) -> list[Reply | Exception]:
+        """The replies of several scripts, asked for at one go, each in a step of its own; a failed one is its error."""
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for call in calls:
+                script = self._connection.register_script(_source(call.name))
+                script(keys=call.keys, args=call.arguments, client=pipeline)
+            replies: list[Reply | Exception] = pipeline.execute(raise_on_error=False)
+        return replies
 
     def row(self, name: str, keys: list[str], arguments: list[Argument]) -> list[str]:
         """The reply of a script that answers with a list."""

@@ -18,9 +18,10 @@ from queues.checkup import Finding, ok, problem, seen, unseen, warning
 from queues.connections import Durability, address_of, check
 from queues.errors import StoreRefusedError, StoreUnreachableError
 from queues.replies import now_ms
+from queues.user_checkup import user_findings
 
 # ZRANGE … BYSCORE and ZADD … LT, which the scripts and the sweep use; WAITAOF, which durability = "fsync" uses.
-_OLDEST: dict[Durability, tuple[int, int]] = {"everysec": (6, 2), "fsync": (7, 2)}
+_OLDEST: dict[Durability, tuple[int, int]] = {"everysec": (6, 2), "fsync": (7, 2), "replica": (6, 2)}
 _NEARLY_FULL = 0.8
 _FREE_CLIENTS = 100  # a worker of ours keeps about ten connections
 _CLOCK_SECONDS = 5.0
@@ -39,6 +40,7 @@ def server_findings(
     return [
         ok("redis.reachable", f"Redis answers at {address_of(connection)}"),
         *seen(connection, "redis.password", lambda: [_password(connection)]),
+        *seen(connection, "redis.users", lambda: user_findings(connection)),
         *seen(connection, "redis.clock", lambda: [_clock(connection, clock)]),
         *_settings(connection, durability),
     ]
@@ -92,7 +94,7 @@ def _password(connection: redis.Redis) -> Finding:
     return problem(
         "redis.password",
         "the server lets in whoever reaches it, without a password",
-        "set requirepass (or `ACL SETUSER default`) on the server, and the password in redis_url",
+        "`errandry acl` prints users with passwords for all processes; then switch the user default off",
     )
 
 

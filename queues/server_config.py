@@ -5,14 +5,14 @@ It never starts anything, and no password stands in what it writes for the serve
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from queues.acl import PREFIX
 from queues.errors import EmbeddedServerError
 
 BINARY_VARIABLE = "REDIS_SERVER_BIN"
@@ -59,16 +59,15 @@ def find_server_binary(environ: Mapping[str, str] = os.environ) -> Path:
     )
 
 
-def write_server_files(folder: Path, *, port: int, password: str) -> Path:
+def write_server_files(folder: Path, *, port: int, users: Sequence[str]) -> Path:
     """Writes configuration and users into `folder`; returns the configuration's path.
 
-    The `default` user gets `password`; other users, saved earlier with ACL SAVE, stay as they are.
+    Ours are the given ones and no others, and nobody is `default`; users of other names, saved earlier with ACL SAVE,
+    stay as they are.
     """
     acl = folder / "users.acl"
-    others = [line for line in _lines(acl) if line.strip() and not line.startswith("user default ")]
-    digest = hashlib.sha256(password.encode()).hexdigest()
-    default = f"user default on sanitize-payload #{digest} ~* &* +@all"
-    write_private(acl, "\n".join([default, *others]) + "\n")
+    others = [line for line in _lines(acl) if line.strip() and not line.startswith(("user default ", f"user {PREFIX}"))]
+    write_private(acl, "\n".join(["user default off resetkeys resetchannels -@all", *users, *others]) + "\n")
     configuration = folder / "server.conf"
     write_private(configuration, _SETTINGS.format(port=port, folder=_quoted(folder), acl=_quoted(acl)))
     return configuration

@@ -9,12 +9,10 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -32,41 +30,16 @@ from queues.connections import Durability
 from queues.errors import SettingsError
 from queues.settings_file import find_config_file, merged, read_config_file
 from queues.settings_problems import Sources, explain, refuse_misspelt_variables
-from queues.settings_values import ImportStrings, Paths, PoolName, RedisUrl, VariableNames, decoded
+from queues.settings_sandbox import SandboxSettings, refuse_exposure
+from queues.settings_values import ImportStrings, PoolName, RedisUrl, Section, decoded
+
+__all__ = ["CONFIG_VARIABLE", "PREFIX", "PoolSettings", "SandboxSettings", "Settings", "load_settings"]
 
 PREFIX = "ERRANDRY_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 
 
-class _Section(BaseModel):
-    """A table of the file; as one environment variable it is a JSON object."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _decode(cls, value: object) -> object:
-        return decoded(value)
-
-
-class SandboxSettings(_Section):
-    """What is allowed behind the wall of one pool."""
-
-    backend: Literal["auto", "bubblewrap", "none"] = "auto"
-    level: Literal["strict", "ns", "none"] = "strict"
-    network: Literal["none", "host"] = "none"
-    memory_mb: int = Field(default=256, ge=16)
-    cpu_seconds: float = Field(default=10, gt=0)
-    wall_seconds: float = Field(default=30, gt=0)
-    pids: int = Field(default=64, ge=1)
-    output_kb: int = Field(default=1024, ge=1)
-    disk_mb: int = Field(default=64, ge=1)
-    read_only: Paths = ()
-    env: VariableNames = ("LANG",)
-    secrets: VariableNames = ()
-
-
-class PoolSettings(_Section):
+class PoolSettings(Section):
     """The tools that share a queue, limits and a sandbox."""
 
     tools: ImportStrings
@@ -96,11 +69,13 @@ class Settings(BaseSettings):
     )
 
     redis_url: RedisUrl | None = None
+    redis_users: Path | None = None
     agents: ImportStrings = ()
     pools: Annotated[dict[PoolName, PoolSettings], BeforeValidator(decoded)] = Field(default_factory=dict)
     model_script: Path | None = None
     project_dir: Path = Field(default_factory=Path.cwd)
     lease_seconds: float = Field(default=10, gt=0)
+    drain_seconds: float = Field(default=20, ge=0)
     durability: Durability = "everysec"
     agent_concurrency: int = Field(default=20, ge=1)
     _config_file: Path | None = PrivateAttr(default=None)
@@ -130,6 +105,12 @@ class Settings(BaseSettings):
                 owner[tool] = pool
         return self
 
+    @model_validator(mode="after")
+    def _pools_fit_the_project(self) -> Self:
+        for pool, described in self.pools.items():
+            refuse_exposure(pool, described.sandbox, project_dir=self.project_dir, state_dir=self.state_dir)
+        return self
+
     @property
     def config_file(self) -> Path | None:
         """The file these settings were read from, if there is one."""
@@ -145,9 +126,14 @@ class Settings(BaseSettings):
         """The rules that `errandry up` has played by a scripted model while no key is set; relative to the project."""
         return self.project_dir / self.model_script if self.model_script is not None else None
 
+    @property
+    def redis_users_file(self) -> Path | None:
+        """Where the passwords of the processes' Redis users lie, for a `redis_url` that names no user."""
+        return self.project_dir / self.redis_users if self.redis_users is not None else None
+
     def with_redis_url(self, url: str) -> Settings:
         """The same settings for another address: that of the embedded server, or of another Redis user."""
-        changed = Settings.model_validate({**dict(self), "redis_url": url})
+        changed = Settings.model_validate({**dict(self), "redis_url": url, "redis_users": None})
         changed._config_file = self._config_file
         return changed
 

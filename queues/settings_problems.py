@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from queues.errors import SettingsError
 
-_SECRET_KEYS = frozenset({"redis_url"})
+_SECRET_KEYS = frozenset({"redis_url", "secrets", "set_env"})
 _SENTENCES = {
     "missing": "is missing",
     "int_type": "must be a whole number",
@@ -81,7 +81,9 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return f"{key} {context['error']}".strip()
     sentence = _SENTENCES.get(kind, detail["msg"][:1].lower() + detail["msg"][1:]).format(**context)
-    shown = "" if kind == "missing" or key in _SECRET_KEYS else f" (it is {str(detail['input'])[:60]!r})"
+    shown = (
+        "" if kind == "missing" or not _SECRET_KEYS.isdisjoint(location) else f" (it is {str(detail['input'])[:60]!r})"
+    )
     return f"{key} {sentence}{shown}"
 
 

@@ -7,15 +7,33 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated
+from ipaddress import ip_address
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 _IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _POOL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_Value = TypeVar("_Value", str, int)
 _SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+# One label of a host's name; the same letters that a certificate's name has.
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_DOMAIN = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
+
+
+class Section(BaseModel):
+    """A table of the file; as one environment variable it is a JSON object."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decode(cls, value: object) -> object:
+        return decoded(value)
 
 
 def decoded(value: object) -> object:
@@ -35,7 +53,7 @@ def _listed(value: object) -> object:
     return value
 
 
-def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
+def _each_once(values: tuple[_Value, ...]) -> tuple[_Value, ...]:
     twice = next((value for value in values if values.count(value) > 1), None)
     if twice is not None:
         raise ValueError(f'lists "{twice}" twice; remove one of them')
@@ -63,6 +81,27 @@ def _variable_name(value: str) -> str:
     return value
 
 
+def _own_variable_name(value: str) -> str:
+    # The worker's own variables hold the address of Redis, and with it perhaps a password.
+    if _variable_name(value).upper().startswith("ERRANDRY_"):
+        raise ValueError(f"names {value}, but ERRANDRY_ variables are the product's own; no tool is given one")
+    return value
+
+
+def _domain(value: str) -> str:
+    name = value.strip().lower().removesuffix(".")
+    try:
+        return str(ip_address(name.strip("[]")))
+    except ValueError:
+        pass
+    if _DOMAIN.fullmatch(name) is None or len(name) > 253 or name.rpartition(".")[2].isdecimal():
+        raise ValueError(
+            f'is "{value}", which is no name of a host; write "example.com" or "*.example.com", without scheme, port '
+            "and path, and names beyond ASCII in their xn-- form"
+        )
+    return name
+
+
 def _redis_url(url: SecretStr) -> SecretStr:
     # The sentences repeat no part of the URL: a mistyped one may show its password anywhere.
     text = url.get_secret_value()
@@ -83,7 +122,22 @@ ImportStrings = Annotated[
     BeforeValidator(_listed),
     AfterValidator(_each_once),
 ]
-VariableNames = Annotated[tuple[Annotated[str, AfterValidator(_variable_name)], ...], BeforeValidator(_listed)]
+VariableName = Annotated[str, AfterValidator(_own_variable_name)]
+VariableNames = Annotated[
+    tuple[VariableName, ...],
+    BeforeValidator(_listed),
+    AfterValidator(_each_once),
+]
+Domains = Annotated[
+    tuple[Annotated[str, AfterValidator(_domain)], ...],
+    BeforeValidator(_listed),
+    AfterValidator(_each_once),
+]
+Ports = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=65535)], ...],
+    BeforeValidator(_listed),
+    AfterValidator(_each_once),
+]
 Paths = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 PoolName = Annotated[str, AfterValidator(_pool_name)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Lane = Literal["low", "normal", "high"]
@@ -11,6 +12,7 @@ LANES: tuple[Lane, ...] = get_args(Lane)
 _BY_URGENCY: tuple[Lane, ...] = ("high", "normal", "low")
 
 AGENTS_QUEUE = "agents"
+WATCHERS = "watching"  # no queue: in its name those keep notes who only look on
 
 
 def _lane(queue: str, lane: Lane) -> str:
@@ -37,6 +39,11 @@ def pool_queues(pool: str) -> list[str]:
     return [pool_queue(pool, lane) for lane in _BY_URGENCY]
 
 
+def unacked_keys(queue: str) -> tuple[str, str, str]:
+    """Where Kombu notes the messages that the consumers of a queue's lanes hold, by what and since when, and a lock."""
+    return f"unacked.{queue}", f"unacked_index.{queue}", f"unacked_mutex.{queue}"
+
+
 def agent_task(agent_name: str) -> str:
     """The Celery task name under which Flower shows an agent."""
     return f"agents.{agent_name}"
@@ -53,3 +60,23 @@ def lane_named(name: str | None) -> Lane:
         if lane == name:
             return lane
     return "normal"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a queue is for: the agents (`pool` is None) or a pool, and how the names of its tasks begin."""
+
+    queue: str
+    pool: str | None
+    task_prefix: str
+
+
+def place_of(queue: str) -> Place | None:
+    """What one of our queues is for; None for the inboxes that Kombu makes for itself."""
+    if queue in agents_queues():
+        return Place(queue, None, agent_task(""))
+    start, _, rest = queue.partition(".")
+    pool = rest.partition(".")[0]
+    if start == "tools" and queue in pool_queues(pool):
+        return Place(queue, pool, tool_task(pool, ""))
+    return None

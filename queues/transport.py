@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import random
+from queue import Empty
+from typing import Any
+
 import redis
+from celery import Celery
+from kombu.connection import Connection as KombuConnection
 from kombu.message import Message
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel as RedisChannel
 from kombu.transport.redis import QoS as RedisQoS
 from kombu.transport.redis import Transport as RedisTransport
+
+from queues.connections import takes_no_writes
+from queues.refusals import set_aside
+from queues.screening import RefusedMessageError, is_event, is_well_formed, screened, well_formed
+from queues.topology import place_of
+
+
+class BrokerClient(redis.StrictRedis):
+    """Takes a server that refuses all writes for a while as one that is away.
+
+    To take a message out is a write. Celery knows no such error of its broker, and the worker would end; a lost
+    connection is tried again until it is back.
+    """
+
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        try:
+            return super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as error:
+            if takes_no_writes(error):
+                raise redis.ConnectionError(f"the broker takes no writes just now ({error})") from error
+            raise
 
 
 class QoS(RedisQoS):
@@ -21,11 +48,21 @@ class QoS(RedisQoS):
             # no use to us: no decision rests on it.
             super(RedisQoS, self).append(message, delivery_tag)  # type: ignore[no-untyped-call]
 
+    def ack(self, delivery_tag: str) -> None:
+        """Done with a message, even if Redis does not take that down; else its place would stay taken for good."""
+        try:
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+        except redis.ResponseError:
+            super(RedisQoS, self).ack(delivery_tag)  # type: ignore[no-untyped-call]
+
 
 class Channel(RedisChannel):
     """A channel that can be closed although its connection was given up before it."""
 
     QoS = QoS
+
+    def _get_client(self) -> type[redis.Redis]:
+        return BrokerClient
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, object]:
         # After a loss Celery first collects the connection, which takes its address away, and then closes it, which
@@ -36,14 +73,70 @@ class Channel(RedisChannel):
         parameters: dict[str, object] = super()._connparams(asynchronous=asynchronous)  # type: ignore[no-untyped-call]
         return parameters
 
+    def _brpop_read(self, **options: object) -> bool:
+        # Kombu's own would hand whatever lies in a queue to `json.loads` and then to Celery; what they cannot read ends
+        # the worker, or stands in its log. So each message of our queues is screened here, while it is still bytes.
+        try:
+            try:
+                reply = self.client.parse_response(self.client.connection, "BRPOP", **options)
+            except self.connection_errors:
+                self.client.connection.disconnect()
+                raise
+            if not reply:
+                raise Empty
+            queue, raw = reply[0].decode(), reply[1]
+            self._queue_cycle.rotate(queue)
+            message = self._screened(queue, raw)
+            if message is not None:
+                self.connection._deliver(message, queue)
+            return True
+        finally:
+            self._in_poll = None  # type: ignore[assignment]
+            self._flush_brpop_reauth()  # type: ignore[no-untyped-call]
+
+    def _receive_one(self, c: object) -> object:
+        try:
+            return super()._receive_one(c)  # type: ignore[no-untyped-call]
+        except RecursionError:
+            # JSON that is nested too deeply; Kombu forgives other JSON that it cannot read.
+            raise Empty from None
+
+    def _screened(self, queue: str, raw: bytes) -> dict[str, Any] | None:
+        place = place_of(queue)
+        try:
+            return screened(raw, place) if place is not None else well_formed(raw)
+        except RefusedMessageError as error:
+            if place is not None:
+                with self.conn_or_acquire() as client:
+                    set_aside(client, raw, place, reason=str(error))
+            return None
+
+
+class Connection(KombuConnection):
+    """A connection that is back soon after the broker is, however long that was away."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> KombuConnection:
+        # Kombu waits two seconds longer each time, up to thirty; and all workers that lost the broker at one moment
+        # would come back at one moment.
+        pace = random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+        return super().ensure_connection(  # type: ignore[no-untyped-call, no-any-return]
+            *args, interval_start=pace, interval_step=pace, interval_max=3 * pace, **kwargs
+        )
+
 
 class Transport(RedisTransport):
     """The transport for `redis://` and `rediss://`."""
 
     Channel = Channel
 
+    def _deliver(self, message: dict[str, Any], queue: str) -> None:
+        # What comes by publish and subscribe is read by Kombu itself; it may be anything, too.
+        if is_well_formed(message) and (not queue.startswith("celeryev.") or is_event(message)):
+            super()._deliver(message, queue)  # type: ignore[no-untyped-call]
 
-def use() -> None:
-    """Have all connections of this process use this transport; the URLs stay as they are."""
+
+def use(app: Celery) -> None:
+    """Have the app, and all connections of this process, use these; the URLs stay as they are."""
+    app.amqp.Connection = Connection
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import redis
 from celery import Celery, Task, signals
 
-from agent_core.agent import Agent
 from agent_core.errors import StaleRunError
 from agent_core.run import RunStatus
 from queues.claims import ClaimedRun, Claims
@@ -22,6 +21,7 @@ from queues.leases import LeaseKeeper
 from queues.run_store import RedisRunStore
 from queues.topology import agent_task
 from workers.agents import Project
+from workers.drift import obstacles
 
 _log = logging.getLogger(__name__)
 
@@ -47,16 +47,17 @@ class Advancer:
             return run
         try:
             return self._advance(run, task_id)
-        except StaleRunError:
+        except StaleRunError as error:
+            _log.warning("%s; what came of it here since its last save is dropped", error)
             return "lost"
 
     def _advance(self, run: ClaimedRun, task_id: str) -> str:
         agent = self.project.agents[run.agent]
-        if missing := _missing_tools(run, agent):
-            reason = f"parked: no agent worker at hand has the tools {', '.join(missing)} of agent {run.agent}"
+        if found := obstacles(run.snapshot.pending, agent.functions()):
+            reason = f"parked: agent {run.agent} at hand {' and '.join(found)}"
             self.claims.park(run.run_id, reason, run=run)
             return reason
-        with self.leases.holding(lambda: self.claims.renew(run)) as lease:
+        with self.leases.holding(self.claims.renewal(run), give_back=lambda: self.claims.release(run)) as lease:
             journal = QueueJournal(
                 self.claims,
                 run,
@@ -76,11 +77,6 @@ class Advancer:
                 _log.exception("run %s cannot go on", run.run_id)
                 journal.fail(f"The run cannot go on: {type(error).__name__}: {error}")
         return _summary(journal.run)
-
-
-def _missing_tools(run: ClaimedRun, agent: Agent) -> list[str]:
-    """The tools of calls under way that this release of the agent does not have; another worker may."""
-    return sorted({call.tool_name for call in run.snapshot.pending} - agent.functions().keys())
 
 
 def _summary(run: ClaimedRun) -> str:

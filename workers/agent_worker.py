@@ -10,18 +10,22 @@ from contextlib import ExitStack
 
 from celery import Celery
 
+from queues.acl import AGENTS
 from queues.celery_app import agent_app
 from queues.claims import Claims
 from queues.connections import check, connect, translated_errors
-from queues.leases import LeaseKeeper, Standing
+from queues.leases import LeaseKeeper
 from queues.redis_url import resolved
 from queues.repairs import Repairs
 from queues.run_store import RedisRunStore
 from queues.settings import Settings, load_settings
+from queues.stand_in import Orders, StandIn
 from queues.timing import Timing
+from queues.user_checkup import AGENT_WORKER
 from workers.agent_tasks import Advancer, register
 from workers.agents import load_project
 from workers.celery_worker import attach, identity
+from workers.draining import Drain
 from workers.sweep import Sweep
 
 # Producers hear of a dead agent worker's agents for this much longer than of its last heartbeat.
@@ -35,13 +39,18 @@ def build(settings: Settings) -> Celery:
     StoreRefusedError for Redis.
     """
     project = load_project(settings)
-    settings = resolved(settings)
+    settings = resolved(settings, AGENTS)
     assert settings.redis_url is not None
-    connection = connect(settings.redis_url.get_secret_value(), client_name="errandry-agent-worker")
+    connection = connect(settings.redis_url.get_secret_value(), client_name=AGENT_WORKER)
     check(connection)
-    timing = Timing(lease_seconds=settings.lease_seconds)
+    timing = Timing.of_lease(settings.lease_seconds)
     claims = Claims(connection, timing=timing)
-    leases = LeaseKeeper(heartbeat_seconds=timing.heartbeat_seconds)
+    leases = LeaseKeeper(
+        connection,
+        heartbeat_seconds=timing.heartbeat_seconds,
+        # Inline tools run in this process, and nothing keeps them from holding the interpreter's lock.
+        stand_in=StandIn(Orders(settings.redis_url.get_secret_value(), timing.heartbeat_seconds)),
+    )
     sweep = Sweep(Repairs(connection, timing=timing), pools=list(settings.pools), grace_seconds=timing.lease_seconds)
     app = agent_app(settings)
     register(
@@ -55,20 +64,20 @@ def build(settings: Settings) -> Celery:
         ),
     )
 
-    def announce() -> Standing:
+    def announce() -> None:
         claims.announce(list(project.agents), valid_seconds=_ANNOUNCED_BEATS * timing.heartbeat_seconds)
-        return "held"
 
     # Now, so that a server that refuses writes ends the start with a sentence.
     with translated_errors(connection):
         announce()
 
     def set_up(stack: ExitStack) -> None:
-        stack.enter_context(leases.holding(announce))
+        leases.at_each_beat(announce)
+        stack.callback(leases.close)
         stack.callback(sweep.close)
         sweep.start()
 
-    attach(app, set_up)
+    attach(app, set_up, drain=Drain(leases, bound_seconds=settings.drain_seconds))
     return app
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import redis
 
 from agent_core.errors import ErrandryError
+from queues.acl import OPERATOR
 from queues.checkup import Finding, ok, problem, seen, unseen, warning
 from queues.connections import connect
 from queues.consumers import agent_findings, ask_consumers, consumer_findings
@@ -17,11 +18,11 @@ from queues.errors import StoreRefusedError, StoreUnreachableError
 from queues.redis_url import resolved
 from queues.run_checkup import RunCheckup
 from queues.server_checkup import server_findings
-from queues.settings import PoolSettings, Settings
+from queues.settings import PoolSettings, SandboxSettings, Settings
 from queues.timing import Timing
 from workers.agents import Project, load_project
 from workers.release import release_findings
-from workers.sandbox.base import SandboxUnavailableError
+from workers.sandbox.base import SandboxLevel, SandboxUnavailableError
 from workers.sandbox.opening import open_sandbox
 
 _SOCKET_SECONDS = 3.0
@@ -61,7 +62,7 @@ def _load(settings: Settings) -> tuple[Project | None, list[Finding]]:
 
 def _examine_store(settings: Settings, project: Project | None, scope: Scope) -> Iterator[Finding]:
     try:
-        settings = resolved(settings)
+        settings = resolved(settings, OPERATOR)
     except ErrandryError as error:
         yield problem("redis.reachable", str(error), "")
         return
@@ -89,7 +90,9 @@ def _examine_store(settings: Settings, project: Project | None, scope: Scope) ->
             yield from seen(
                 connection,
                 "release",
-                lambda: release_findings(connection, checkup.unfinished(), project, pools=settings.pools),
+                lambda: release_findings(
+                    connection, checkup.unfinished(), project, pools=settings.pools, unseen=checkup.unseen()
+                ),
             )
 
 
@@ -108,19 +111,32 @@ def _examine_workers(connection: redis.Redis, settings: Settings, project: Proje
 
 def _examine_sandbox(settings: Settings, name: str, pool: PoolSettings) -> Iterator[Finding]:
     """Whether the pool's wall can be had on this machine. Secrets are the worker's, not those of whoever asks here."""
-    subject, sandbox = f"sandbox.{name}", pool.sandbox.model_copy(update={"secrets": ()})
+    subject, sandbox = f"sandbox.{name}", pool.sandbox.model_copy(update={"secrets": {}, "workspace_mb": 0})
     try:
         wall = open_sandbox(sandbox, tools=pool.tools, project_dir=settings.project_dir)
     except SandboxUnavailableError as error:
         yield problem(subject, f"no worker of pool {name} can start on this machine: {error}", "")
         return
-    level = wall.level
+    level, gaps = wall.level, wall.gaps
     wall.close()
-    if level == "none":
+    if level is SandboxLevel.NONE:
         yield warning(
             subject,
             f"pool {name} has no wall: its tools may do whatever its workers may",
             'set level = "strict", unless you trust each tool and whatever the model asks of it',
         )
+    elif level is not SandboxLevel.NS:
+        text = f"pool {name} gets level {level} on this machine, which leaves something open"
+        yield warning(subject, text, _missed(settings, sandbox, pool, level), gaps)
     else:
         yield ok(subject, f"the wall of pool {name} can be had on this machine")
+
+
+def _missed(settings: Settings, sandbox: SandboxSettings, pool: PoolSettings, level: SandboxLevel) -> str:
+    """Why the best level cannot be had here, with the way to have it, in the words of the machine."""
+    strict = sandbox.model_copy(update={"level": "strict"})
+    try:
+        open_sandbox(strict, tools=pool.tools, project_dir=settings.project_dir).close()
+    except SandboxUnavailableError as error:
+        return str(error).partition(f" Level {level} can be had here")[0]
+    return "look again: the best level can be had by now"

@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 
 from agent_core.errors import ErrandryError, ImportStringError
 from queues.errors import SettingsError, UnknownPoolError
-from workers.commands import dead, doctor, people, processes, projects, runs
+from workers.commands import acl, dead, doctor, people, pools, processes, projects, runs
 
 FAILED = 1
 MISUSED = 2
@@ -68,7 +68,7 @@ def before_any_command(
     context.ensure_object(GlobalOptions).debug = debug
 
 
-for commands in (processes, runs, people, dead, doctor, projects):
+for commands in (processes, runs, people, dead, pools, doctor, acl, projects):
     commands.register(app)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent_core.telemetry import emit
 from agent_core.tools.execution import CallMetrics, CallOutcome, CallResult
@@ -14,7 +14,12 @@ from queues.leases import LeaseKeeper
 from workers.sandbox.base import Outcome, Sandbox, SandboxCall
 
 _BACKOFF_CAP_SECONDS = 300.0
+_AT_ONCE_SECONDS = 0.001
 _RETRIED = (CallOutcome.FAILED, CallOutcome.TIMED_OUT)
+_STOPPED = (
+    "The worker had to leave before this call was done, and stopped it. Whether it took effect is unknown; "
+    "it was not executed again. Check before you repeat it."
+)
 
 
 @dataclass(frozen=True)
@@ -37,17 +42,20 @@ class Executor:
         if isinstance(claimed, str):
             return claimed
         emit("call.claimed", **_told(address))
-        with self.leases.holding(lambda: self.calls.renew(claimed)) as lease:
+        with self.leases.holding(self.calls.renewal(claimed)) as lease:
             begun = self.calls.begin(claimed, sandbox_level=self.sandbox.level)
             if isinstance(begun, str):
                 return begun
             emit("call.begun", **_told(address), attempt=begun.attempt)
             outcome = self.sandbox.run(_sandbox_call(begun), cancelled=lease.stopped)
-        result = self._result(begun, outcome)
-        emit("call.executed", **_told(address), attempt=begun.attempt, outcome=result.outcome.value)
-        retry_after = self._retry_after(begun, result.outcome)
-        # What was executed must be written down, even if Redis is away for a while; a repeat settles nothing twice.
-        verdict = insist(lambda: self.calls.settle(begun, result, retry_after_seconds=retry_after))
+            if outcome.outcome is CallOutcome.CANCELLED and lease.standing == "handed back":
+                outcome = replace(outcome, outcome=CallOutcome.LOST, content=_STOPPED)
+            result = self._result(begun, outcome)
+            emit("call.executed", **_told(address), attempt=begun.attempt, outcome=result.outcome.value)
+            retry_after = self._retry_after(begun, result.outcome)
+            # What was executed must be written down, even if Redis is away for a while; a repeat settles nothing
+            # twice. The lease is kept meanwhile, or the sweep would call it lost once Redis is back.
+            verdict = insist(lambda: self.calls.settle(begun, result, retry_after_seconds=retry_after))
         emit("call.settled", **_told(address), attempt=begun.attempt, verdict=verdict)
         return str(result.outcome) if verdict in ("settled", "last") else verdict
 
@@ -80,6 +88,8 @@ class Executor:
     def _retry_after(self, claimed: ClaimedCall, outcome: CallOutcome) -> float:
         """Seconds until another attempt, 0 for none: exponential, with up to half of it taken off at random."""
         request = claimed.request
+        if outcome is CallOutcome.LOST:
+            return _AT_ONCE_SECONDS if request.on_lost == "retry" and claimed.attempt < request.max_attempts else 0
         if outcome not in _RETRIED or claimed.attempt >= request.max_attempts:
             return 0
         backoff = min(request.backoff_seconds * 2 ** (claimed.attempt - 1), _BACKOFF_CAP_SECONDS)

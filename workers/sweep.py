@@ -16,8 +16,9 @@ from agent_core.telemetry import emit
 from queues import keys
 from queues.repairs import Repairs
 
-_REPAIRS = ("pushed", "lost", "expired", "buried")
+_REPAIRS = ("pushed", "lost", "expired", "buried", "refused")
 _LIMIT = 100  # looks per pass and set, so that a backlog never makes one pass long
+_BACKLOG_LIMIT = 500  # calls in a backlog that are put off per pass and pool, in one step of some milliseconds
 
 _log = logging.getLogger(__name__)
 
@@ -53,10 +54,21 @@ class Sweep:
         for run_id in repairs.due_runs(limit=_LIMIT):
             self._look(findings, "run", keys.DUE, run_id, repairs.look_at_run)
         for pool in self._pools:
-            for entry in repairs.due_calls(pool, limit=_LIMIT):
-                self._look(findings, "call", keys.pool_due(pool), entry, partial(repairs.look_at_call, pool))
+            try:
+                self._look_at_pool(findings, pool)
+            except redis.ResponseError:
+                # Its workers may write there what they like; the others' calls are looked at all the same.
+                _log.exception("the sweep cannot look at the calls of pool %s", pool)
+        if refused := repairs.collect_refused(self._pools):
+            findings["refused"] = refused
         repairs.trim(limit=_LIMIT)
         return findings
+
+    def _look_at_pool(self, findings: dict[str, int], pool: str) -> None:
+        if waiting := self._repairs.postpone_backlog(pool, limit=_BACKLOG_LIMIT):
+            findings["backlog"] = findings.get("backlog", 0) + waiting
+        for entry in self._repairs.due_calls(pool, limit=_LIMIT):
+            self._look(findings, "call", keys.pool_due(pool), entry, partial(self._repairs.look_at_call, pool))
 
     def _look(self, findings: dict[str, int], kind: str, due: str, entry: str, look: Callable[[str], str]) -> None:
         try:
@@ -73,14 +85,19 @@ class Sweep:
         findings[found] = findings.get(found, 0) + 1
 
     def _loop(self) -> None:
-        pause_seconds = self._period_seconds
+        pause_seconds, was_away = self._period_seconds, False
         while not self._closing.wait(pause_seconds):
             pause_seconds = self._period_seconds
             try:
+                if was_away:
+                    # Counted from its return: a pass a moment after it would find every lease run out.
+                    self._repairs.due_runs(limit=1)
+                    pause_seconds, was_away = self._grace_seconds, False
+                    continue
                 findings = self.once()
             except redis.RedisError as error:
                 _log.warning("the sweep could not reach Redis: %s", type(error).__name__)
-                pause_seconds += self._grace_seconds
+                was_away = True
                 continue
             repaired = {word: count for word, count in findings.items() if word in _REPAIRS}
             if repaired:

@@ -6,7 +6,7 @@ Never lets a control character of a model, a tool or a producer reach the termin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 
@@ -30,6 +30,9 @@ from agent_core.events import (
 from agent_core.run import RunOutput, RunStatus
 from agent_core.tools.execution import CallOutcome, ToolExecution
 from queues.client import RunHandle
+
+Place = tuple[int, str]
+"""Step and id of a call, since providers use ids again."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ARGUMENT_CHARACTERS = 60
@@ -79,8 +82,8 @@ def place_words(call: ToolExecution) -> str:
     return f"pool {call.pool}" if call.pool else "a person's result"
 
 
-def event_words(event: RunEvent) -> str | None:
-    """What happened, in a few words; None for what is not worth a line."""
+def event_words(event: RunEvent, *, settled: Container[Place] = ()) -> str | None:
+    """What happened, in a few words; None for what is not worth a line. `settled` are the calls settled before it."""
     match event:
         case RunStarted():
             return "started"
@@ -100,7 +103,7 @@ def event_words(event: RunEvent) -> str | None:
         case ToolCallCompleted() | ToolCallError() if event.tool.pool is None:
             return f"{event.tool.tool_name} {event.tool.outcome or CallOutcome.SUCCEEDED}"
         case RunPaused():
-            return f"paused; waits for {_awaited(event.tools or ())}"
+            return f"paused; waits for {_awaited(call for call in event.tools or () if _place(call) not in settled)}"
         case RunContinued():
             return "continued"
         case RunCompleted():
@@ -116,16 +119,20 @@ def event_words(event: RunEvent) -> str | None:
 def follow_run(run: RunHandle, *, as_json: bool) -> int:
     """Print the events of a run until its end, then its answer; returns 0 if it completed, else 1."""
     beginning: datetime | None = None
+    settled: set[Place] = set()
     for event in run.events():
         if as_json:
             print_plain(event.model_dump_json(exclude_none=True))
             continue
         beginning = beginning or event.created_at
-        words = event_words(event)
+        if isinstance(event, ToolCallSettled):
+            settled.add((event.step, event.tool_call_id))
+        words = event_words(event, settled=settled)
         if words is not None:
             say(f"{(event.created_at - beginning).total_seconds():7.2f} s  {words}")
-        if isinstance(event, RunPaused):
-            for line in _ways_to_answer(run.run_id, event.tools or ()):
+        if isinstance(event, RunPaused) and _ways_to_answer(run.run_id, event.tools or ()):
+            # Of those that are asked for now: the pause may be long over.
+            for line in _ways_to_answer(run.run_id, run.pending()):
                 say(f"{'':11}{line}", style="yellow")
     output = run.output()
     if not as_json:
@@ -155,18 +162,18 @@ def print_runs(outputs: Sequence[RunOutput], *, now: datetime | None = None) -> 
         say("no runs")
 
 
-def print_run(output: RunOutput) -> None:
-    """One run as far as it has come."""
+def print_run(output: RunOutput, *, unanswered: Sequence[ToolExecution] = ()) -> None:
+    """One run as far as it has come; `unanswered` are the calls that it still waits for."""
     say(f"run      {output.run_id}")
     say(f"agent    {output.agent_name}")
     say(f"status   {output.status.value}", style=_STYLES[output.status])
     say(f"created  {output.created_at:%Y-%m-%d %H:%M:%S} UTC")
     say(f"input    {output.input}")
     for call in output.tools:
-        say(f"call     step {call.step}: {call_words(call)}: {_call_end(call)}")
-    if output.status is RunStatus.PAUSED:
-        for line in _ways_to_answer(output.run_id, output.tools):
-            say(line, style="yellow")
+        waits = any(_place(call) == _place(other) for other in unanswered)
+        say(f"call     step {call.step}: {call_words(call)}: {_call_end(call, waits=waits)}")
+    for line in _ways_to_answer(output.run_id, unanswered):
+        say(line, style="yellow")
     if output.error and not output.status.is_finished:
         parked = output.error.removeprefix(_PARKED)
         say(f"parked   {parked}" if parked != output.error else f"before   {output.error}", style="yellow")
@@ -194,9 +201,15 @@ def _print_end(output: RunOutput) -> None:
         say(f"{output.status.value}: {output.error or 'no reason was given'}", style="red")
 
 
-def _call_end(call: ToolExecution) -> str:
+def _place(call: ToolExecution) -> Place:
+    return call.step, call.tool_call_id
+
+
+def _call_end(call: ToolExecution, *, waits: bool) -> str:
+    if call.outcome is None and waits:
+        return f"waits for {place_words(call)}"
     if call.outcome is None:
-        return f"waits for {place_words(call)}" if call.is_paused else "not settled yet"
+        return "answered; the run goes on once all are" if call.is_paused else "not settled yet"
     metrics = call.metrics
     if metrics is None or metrics.pool is None:
         return str(call.outcome)

@@ -7,51 +7,89 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from functools import partial
 
 from celery import Celery
 
+from queues.acl import pool_user
+from queues.announcements import Announcement, Announcements
 from queues.calls import Calls
 from queues.celery_app import tool_app
 from queues.connections import check, connect
 from queues.errors import SettingsError, UnknownPoolError
+from queues.known_runs import known_runs
 from queues.leases import LeaseKeeper
 from queues.redis_url import resolved
 from queues.settings import PoolSettings, Settings, load_settings
 from queues.timing import Timing
+from queues.user_checkup import TOOL_WORKER
 from workers.celery_worker import attach, identity
+from workers.draining import Drain
 from workers.execution import Executor
 from workers.sandbox.opening import open_sandbox
+from workers.sandbox.workspace import store_for
 from workers.tool_tasks import register
+from workers.workspace_sweep import WorkspaceSweep
+
+# Who asks for the pools hears of a dead tool worker for this much longer than of its last heartbeat.
+_ANNOUNCED_BEATS = 6
 
 
-def build(settings: Settings, pool: str) -> Celery:
+def build(settings: Settings, pool: str, *, concurrency: int | None = None) -> Celery:
     """The app of a tool worker of `pool`, with a task for each of its tools.
+
+    `concurrency` is announced only, if it is not the pool's; Celery's own arguments make it so.
 
     Raises before anything is consumed: UnknownPoolError, SandboxUnavailableError if the wall that the pool asks for
     cannot be had here, and the errors of the tools' modules and of Redis.
     """
     described = pool_named(settings, pool)
-    sandbox = open_sandbox(described.sandbox, tools=described.tools, project_dir=settings.project_dir)
+    sandbox = open_sandbox(described.sandbox, tools=described.tools, project_dir=settings.project_dir, pool_name=pool)
     tools = [tool.name for tool in sandbox.describe()]
-    settings = resolved(settings)
+    settings = resolved(settings, pool_user(pool))
     assert settings.redis_url is not None
-    connection = connect(settings.redis_url.get_secret_value(), client_name=f"errandry-tool-worker-{pool}")
+    connection = connect(settings.redis_url.get_secret_value(), client_name=f"{TOOL_WORKER}{pool}")
     check(connection)
-    timing = Timing(lease_seconds=settings.lease_seconds)
+    timing = Timing.of_lease(settings.lease_seconds)
     worker = identity(pool)
     app = tool_app(settings, pool)
+    leases = LeaseKeeper(connection, heartbeat_seconds=timing.heartbeat_seconds)
     executor = Executor(
         calls=Calls(connection, timing=timing, worker=worker),
-        leases=LeaseKeeper(heartbeat_seconds=timing.heartbeat_seconds),
+        leases=leases,
         sandbox=sandbox,
         worker=worker,
     )
     register(app, executor, pool=pool, tools=tools)
 
+    known = Announcements(connection, pool, valid_seconds=_ANNOUNCED_BEATS * timing.heartbeat_seconds)
+    # Without what makes it unique among all that ever were: for people "shell@host:4711" is enough.
+    announcement = Announcement(
+        worker=worker.rpartition(":")[0],
+        level=sandbox.level,
+        concurrency=concurrency or described.concurrency,
+        gaps=sandbox.gaps,
+    )
+
+    def announce() -> None:
+        known.announce(announcement)
+
+    def withdraw() -> None:
+        known.withdraw(announcement.worker)
+
     def set_up(stack: ExitStack) -> None:
         stack.callback(sandbox.close)
+        announce()
+        stack.callback(withdraw)
+        leases.at_each_beat(announce)
+        stack.callback(leases.close)
+        store = store_for(described.sandbox, pool=pool, project_dir=settings.project_dir)
+        if store is not None:
+            sweep = WorkspaceSweep(store, partial(known_runs, connection, pool))
+            stack.callback(sweep.close)
+            sweep.start()
 
-    attach(app, set_up)
+    attach(app, set_up, drain=Drain(leases, bound_seconds=settings.drain_seconds))
     return app
 
 

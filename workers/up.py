@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent_core.errors import ErrandryError
+from queues.acl import AGENTS, FLOWER, PRODUCER, pool_user
 from queues.connections import check, connect
 from queues.embedded import EmbeddedServer
 from queues.errors import SettingsError
-from queues.redis_url import url_of
+from queues.redis_url import project_roles, resolved, url_of
 from queues.settings import PoolSettings, Settings
 from workers.child import ChildCommand, LineSink
 from workers.processes import ProcessError, ProcessGroup, ensure_port_free
@@ -28,6 +29,8 @@ _MODEL_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
 _MODEL_SERVER = "model-server"
 _READY_SECONDS = 60.0
 _REVIVE_SECONDS = 0.5
+# How long workers get beyond their drain to hand back what they could not finish; then they are killed.
+_HAND_BACK_SECONDS = 8.0
 _LOCALHOST = "127.0.0.1"
 
 
@@ -44,7 +47,7 @@ class ModelServerChoice:
 
 @dataclass(frozen=True)
 class Running:
-    """A project whose processes all run."""
+    """A project whose processes all run, each as a Redis user of its own. The settings are as they were given."""
 
     settings: Settings
     group: ProcessGroup
@@ -74,9 +77,11 @@ def running(
     on_line: LineSink,
     flower_port: int | None,
     model: ModelServerChoice | None = None,
-    drain_seconds: float = 30.0,
+    drain_seconds: float | None = None,
 ) -> Iterator[Running]:
     """Start everything and wait until all is ready; at the end of the block drain the workers, and the server last.
+
+    Workers get `drain_seconds`, else those of the settings, for what they hold; then they hand it back.
 
     `flower_port` 0 takes a free one, None leaves Flower out. An exception in the block, also that of a signal, drains
     all the same. Raises the errors of the settings and of Redis, ProcessError for a taken port, StartError for a
@@ -89,11 +94,12 @@ def running(
         )
     if flower_port:
         ensure_port_free(_LOCALHOST, flower_port, what="Flower", option="--flower-port")
+    if drain_seconds is not None:
+        settings = settings.model_copy(update={"drain_seconds": drain_seconds})
     with ExitStack() as stack:
         server = None
         if settings.redis_url is None:
-            server = stack.enter_context(EmbeddedServer.start(settings.state_dir))
-            settings = settings.with_redis_url(server.url)
+            server = stack.enter_context(EmbeddedServer.start(settings.state_dir, roles=project_roles(settings)))
         _check_redis(settings)
         last_words: dict[str, str] = {}
 
@@ -102,7 +108,9 @@ def running(
                 last_words[name] = line.strip()
             on_line(name, line)
 
-        group = stack.enter_context(ProcessGroup(on_line=note, drain_seconds=drain_seconds))
+        group = stack.enter_context(
+            ProcessGroup(on_line=note, drain_seconds=settings.drain_seconds + _HAND_BACK_SECONDS)
+        )
         flower_port = _free_port() if flower_port == 0 else flower_port
         commands = _commands(settings, model=model, flower_port=flower_port)
         try:
@@ -121,9 +129,9 @@ def has_endpoint(environment: Mapping[str, str]) -> bool:
 
 
 def _commands(settings: Settings, *, model: ModelServerChoice | None, flower_port: int | None) -> list[ChildCommand]:
-    plain = {**_without_model(os.environ), **settings.as_environment()}
+    plain = _without_model(os.environ)
     commands = []
-    agent_environment = {**os.environ, **settings.as_environment()}
+    agent_environment = {**os.environ, **_settings_for(AGENTS, settings)}
     if model is not None:
         port = _free_port()
         agent_environment |= {"OPENAI_BASE_URL": f"http://{_LOCALHOST}:{port}/v1", "OPENAI_API_KEY": "none"}
@@ -131,12 +139,19 @@ def _commands(settings: Settings, *, model: ModelServerChoice | None, flower_por
     if settings.agents:
         commands.append(_ours("agent-worker", ["agent-worker"], agent_environment, settings, r"worker is ready"))
     for pool, described in settings.pools.items():
-        environment = {**plain, **_named_by(described)}
+        environment = {**plain, **_named_by(described), **_settings_for(pool_user(pool), settings)}
         name = f"tool-worker {pool}"
         commands.append(_ours(name, ["tool-worker", "--pool", pool], environment, settings, r"worker is ready"))
     if flower_port is not None:
-        commands.append(_ours("flower", ["flower", "--port", str(flower_port)], plain, settings, r"Flower is ready at"))
+        environment = {**plain, **_settings_for(FLOWER, settings)}
+        arguments = ["flower", "--port", str(flower_port)]
+        commands.append(_ours("flower", arguments, environment, settings, r"Flower is ready at"))
     return commands
+
+
+def _settings_for(user: str, settings: Settings) -> dict[str, str]:
+    """The settings as variables, with the Redis password of one user and of no other."""
+    return resolved(settings, user).as_environment()
 
 
 def _ours(
@@ -176,11 +191,11 @@ def _named_by(pool: PoolSettings) -> dict[str, str]:
 
 
 def _check_redis(settings: Settings) -> None:
-    connection = connect(url_of(settings))
-    try:
-        check(connection)
-    finally:
-        connection.close()
+    """Whether each process will get in, before any is started: that one of them does not would be said by it alone."""
+    users = [PRODUCER, *([AGENTS] if settings.agents else []), *map(pool_user, settings.pools)]
+    for url in {url_of(settings, user) for user in users}:
+        with connect(url) as connection:
+            check(connection)
 
 
 def _start_error(

@@ -112,6 +112,9 @@ class ToolExecution(BaseModel):
     user_input_schema: list[UserInputField] | None = None
     answered: bool | None = None
     pool: str | None = None
+    schema_digest: str | None = Field(
+        default=None, description="What the tool accepted when a call of it paused the run, as a short name."
+    )
     outcome: CallOutcome | None = None
     metrics: CallMetrics | None = None
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
@@ -165,7 +168,8 @@ def encode_result(value: object, *, tool_name: str) -> str:
 def as_text(value: object, *, what: str) -> str:
     """Return a `str` as it is, anything else as JSON; `TypeError`, beginning with `what`, if JSON cannot hold it."""
     if isinstance(value, str):
-        return well_formed(value)
+        # A subclass may answer anything to anything; the text itself is what counts.
+        return well_formed(str.__str__(value))
     try:
         return to_json(value, inf_nan_mode="strings").decode("utf-8")
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:

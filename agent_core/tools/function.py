@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from agent_core.tools.context import RunContext
 from agent_core.tools.execution import UserInputField
-from agent_core.tools.schema import ArgumentsSchema, JsonSchema, arguments_schema, read_docstring
+from agent_core.tools.schema import ArgumentsSchema, JsonSchema, arguments_schema, read_docstring, schema_digest
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _POOL = re.compile(r"[a-z][a-z0-9_-]{0,40}")
@@ -114,6 +114,11 @@ class Function:
     def parameters(self) -> JsonSchema:
         """Return the JSON schema of the arguments that the model gives."""
         return self._offered.parameters
+
+    @cached_property
+    def schema_digest(self) -> str:
+        """Return a short name for what the tool accepts, from the model and from people together."""
+        return schema_digest(self._schema.parameters)
 
     @cached_property
     def is_async(self) -> bool:

@@ -4,7 +4,9 @@ Never calls the tool.
 """
 
 import functools
+import hashlib
 import inspect
+import json
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -131,19 +133,29 @@ def strict_schema(schema: JsonSchema) -> JsonSchema:
 
 def without_titles(schema: JsonSchema) -> JsonSchema:
     """Return `schema` without the titles that pydantic derives from names: they only cost tokens."""
+    return _without("title", schema)
+
+
+def schema_digest(schema: JsonSchema) -> str:
+    """Return a short name for what `schema` accepts. Descriptions and the order of the parameters do not count."""
+    bare = _without("description", schema) | {"required": sorted(schema.get("required", ()))}
+    return hashlib.sha256(json.dumps(bare, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _without(word: str, schema: JsonSchema) -> JsonSchema:
     result: JsonSchema = {}
     for key, value in schema.items():
         if key in ("properties", "$defs"):
-            result[key] = {name: without_titles(part) for name, part in value.items()}
-        elif key != "title":
-            result[key] = _nested(value)
+            result[key] = {name: _without(word, part) for name, part in value.items()}
+        elif key != word:
+            result[key] = _nested(word, value)
     return result
 
 
-def _nested(value: Any) -> Any:
+def _nested(word: str, value: Any) -> Any:
     if isinstance(value, list):
-        return [without_titles(part) if isinstance(part, dict) else part for part in value]
-    return without_titles(value) if isinstance(value, dict) else value
+        return [_without(word, part) if isinstance(part, dict) else part for part in value]
+    return _without(word, value) if isinstance(value, dict) else value
 
 
 def _signature(entrypoint: Callable[..., object], tool_name: str) -> tuple[inspect.Signature, dict[str, Any]]:

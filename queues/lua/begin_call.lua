@@ -5,10 +5,11 @@
 local held = redis.call('HMGET', KEYS[1], 'state:' .. ARGV[1], 'epoch:' .. ARGV[1], 'cancelled')
 if not holds_call(held[1], held[2], ARGV[2]) then return {'lost'} end
 if held[3] then return {'cancelled'} end
+-- The same holder again: the answer was lost on the way.
+if held[1] == 'executing' then return {'begun', redis.call('HGET', KEYS[1], 'attempts:' .. ARGV[1])} end
 local attempt = redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[1], 1)
 redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'executing')
 local event = cjson.decode(ARGV[3])
 event.attempt = attempt
-redis.call('XADD', KEYS[2], '*', 'event', cjson.encode(event))
-redis.call('PEXPIRE', KEYS[2], ARGV[4])
+tell(KEYS[2], cjson.encode(event), ARGV[4])
 return {'begun', tostring(attempt)}

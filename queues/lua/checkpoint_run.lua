@@ -3,7 +3,7 @@
 -- ARGV epoch, version, snapshot, step, waiting list ('' = nothing is pending, 'keep' = as before), parts, repush ms,
 --      retention of answered parts ms, event, ...
 -- -> {'saved', version, cancel reason or ''} | {'stale'}
-if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return {'stale'} end
+if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return turned_away(KEYS[1], ARGV[1], ARGV[2], ARGV[3], 'RUNNING') end
 local version = write_down(KEYS[1], KEYS[2], ARGV[3], ARGV[4], 9)
 if ARGV[5] == '' then
     retire_parts(KEYS[1], ARGV[8], false)

@@ -1,13 +1,20 @@
 -- Take the right to carry a run on: a new one, a paused one whose answers are all in, or one whose holder died.
 -- KEYS run, due, deadlines
--- ARGV run_id, owner, lease ms
+-- ARGV run_id, owner (another one for each claim: a repeat is answered as the first time), lease ms
 -- -> {'claimed', epoch, version, snapshot, agent, lane, call id, answer, ...} | {'held' | 'waiting' | 'missing' | 'poisonous'} | {'finished', status}
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'missing'} end
 if is_finished(status) then return {'finished', status} end
 local now, answers = now_ms(), all_answers(KEYS[1])
 if status == 'PAUSED' and not answers then return {'waiting'} end
+local function claimed(epoch)
+    local kept = redis.call('HMGET', KEYS[1], 'version', 'snapshot', 'agent', 'lane')
+    local reply = {'claimed', tostring(epoch), kept[1], kept[2], kept[3], kept[4]}
+    for _, value in ipairs(answers or {}) do reply[#reply + 1] = value end
+    return reply
+end
 if status == 'RUNNING' then
+    if redis.call('HGET', KEYS[1], 'owner') == ARGV[2] then return claimed(redis.call('HGET', KEYS[1], 'epoch')) end
     if tonumber(redis.call('HGET', KEYS[1], 'lease_until')) > now then return {'held'} end
     -- The sweep buries it; another worker's life is not risked.
     if is_poisonous(redis.call('HGET', KEYS[1], 'deaths')) then return {'poisonous'} end
@@ -23,7 +30,4 @@ if deadline then
 else
     redis.call('ZREM', KEYS[3], ARGV[1])
 end
-local kept = redis.call('HMGET', KEYS[1], 'version', 'snapshot', 'agent', 'lane')
-local reply = {'claimed', tostring(epoch), kept[1], kept[2], kept[3], kept[4]}
-for _, value in ipairs(answers or {}) do reply[#reply + 1] = value end
-return reply
+return claimed(epoch)

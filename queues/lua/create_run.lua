@@ -1,14 +1,15 @@
--- Store a run and publish its start; a known idempotency key stores nothing.
+-- Store a run and publish its start; a known idempotency key, or a run that is there already, stores nothing.
 -- KEYS run, runs index, due, agents queue, announced agents, idempotency key, deadlines
 -- ARGV run_id, agent, lane, snapshot, message, fingerprint ('' = no idempotency key), retention ms, repush ms,
 --      deadline ms from now ('' = none)
--- -> {'created'} | {'repeated', run_id} | {'conflict', run_id} | {'exists'} | {'unknown_agent', name, ...}
+-- -> {'created'} | {'repeated', run_id} | {'conflict', run_id} | {'unknown_agent', name, ...}
 local now = now_ms()
 if ARGV[6] ~= '' then
     local known = redis.call('HMGET', KEYS[6], 'run_id', 'fingerprint')
     if known[1] then return {known[2] == ARGV[6] and 'repeated' or 'conflict', known[1]} end
 end
-if redis.call('EXISTS', KEYS[1]) == 1 then return {'exists'} end
+-- The id was made for this run alone: what is there is this very write, whose answer was lost on the way.
+if redis.call('EXISTS', KEYS[1]) == 1 then return {'created'} end
 local announced, names = redis.call('HGETALL', KEYS[5]), {'unknown_agent'}
 for i = 1, #announced, 2 do
     if tonumber(announced[i + 1]) > now then names[#names + 1] = announced[i] end

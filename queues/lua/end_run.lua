@@ -9,7 +9,7 @@ if not held[1] then return 'missing' end
 if is_finished(held[1]) then return 'finished' end
 if held[1] == 'RUNNING' and tonumber(held[3]) > now_ms() then
     redis.call('HSET', KEYS[1], 'cancel_reason', ARGV[5])
-    for _, part in ipairs(waiting_parts(KEYS[1])) do redis.call('HSET', part.key, 'cancelled', 1) end
+    for _, part in ipairs(waiting_parts(KEYS[1])) do redis.pcall('HSET', part.key, 'cancelled', 1) end
     return 'requested'
 end
 if held[2] ~= ARGV[1] then return 'changed' end

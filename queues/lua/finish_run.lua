@@ -2,7 +2,7 @@
 -- KEYS run, events, due, deadlines, expiring, session
 -- ARGV epoch, version, snapshot, step, run_id, status, retention ms, session_id or '', event, ...
 -- -> {'saved', version, ''} | {'stale'}
-if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return {'stale'} end
+if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return turned_away(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[6]) end
 local version = write_down(KEYS[1], KEYS[2], ARGV[3], ARGV[4], 9)
 redis.call('HSET', KEYS[1], 'status', ARGV[6])
 retire_parts(KEYS[1], ARGV[7], true)

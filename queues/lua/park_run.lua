@@ -6,9 +6,7 @@ local held = redis.call('HMGET', KEYS[1], 'status', 'epoch', 'lease_until', 'sna
 if not held[1] or is_finished(held[1]) then return 'gone' end
 if held[1] == 'RUNNING' then
     if ARGV[2] == '' and tonumber(held[3]) > now_ms() or ARGV[2] ~= '' and held[2] ~= ARGV[2] then return 'held' end
-    local before = cjson.decode(held[4]).output.status
-    redis.call('HSET', KEYS[1], 'status', before == 'PAUSED' and 'PAUSED' or 'PENDING')
-    redis.call('HDEL', KEYS[1], 'owner', 'lease_until')
+    unclaim(KEYS[1], held[4])
 end
 redis.call('HSET', KEYS[1], 'parked', ARGV[3])
 redis.call('ZADD', KEYS[2], now_ms() + ARGV[4], ARGV[1])

@@ -4,7 +4,7 @@
 -- ARGV epoch, version, snapshot, step, waiting list ('keep' = as before), parts, repush ms, run_id, continuation message,
 --      how long people may take ms ('' = the run waits for no person), event, ...
 -- -> {'saved', version, ''} | {'cancelled', version, reason} (nothing is written: its end was asked for) | {'stale'}
-if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return {'stale'} end
+if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return turned_away(KEYS[1], ARGV[1], ARGV[2], ARGV[3], 'PAUSED') end
 -- Once it is let go of, nobody would think of it: its calls would execute, and its people be waited for.
 local reason = redis.call('HGET', KEYS[1], 'cancel_reason')
 if reason then return {'cancelled', ARGV[2], reason} end
@@ -21,5 +21,6 @@ if all_answers(KEYS[1]) then
     redis.call('ZADD', KEYS[3], now_ms() + ARGV[7], ARGV[8])
 else
     redis.call('ZREM', KEYS[3], ARGV[8])
+    pack(KEYS[2])
 end
 return {'saved', version, ''}

@@ -1,12 +1,14 @@
 -- Put in front of every script: the clock, the fence, and what "all answers are in" and "settled" mean.
 -- A run hash:  snapshot version status agent lane step created epoch owner lease_until waiting deadline deaths repushes
 --              cancel_reason parked
--- A part hash: outstanding lane agents_queue continuation cancelled refused, and per call
+-- A part hash: outstanding agent lane (none = normal) cancelled refused, and per call
 --              state:<id> (queued | claimed | executing | settled | buried) request:<id> queued:<id> queue_until:<id> epoch:<id>
 --              attempts:<id> owner:<id> lease:<id> looks:<id> not_before:<id> deaths:<id> answer:<id>
+-- A pool may write anything into its parts and streams, so what reads them for a run takes junk for nothing.
 
 local REPUSH_CAP_MS = 300000
 local DEATHS_TO_BURY = 3
+local PACKED_LENGTH = 1000 -- what a longer stream reserves is a small share of it, and a copy takes its time
 
 local function now_ms()
     local time = redis.call('TIME')
@@ -23,6 +25,21 @@ local function is_fenced_off(run, epoch, version)
     return held[1] ~= epoch or held[2] ~= version or held[3] ~= 'RUNNING'
 end
 
+-- The answer to a writer that is fenced off: it lost the run, unless this very write went through before and only its
+-- answer was lost on the way. `status` is the one that the write leads to.
+local function turned_away(run, epoch, version, snapshot, status)
+    local held = redis.call('HMGET', run, 'epoch', 'version', 'status', 'snapshot', 'cancel_reason')
+    local is_repeat = held[1] == epoch and tonumber(held[2]) == version + 1 and held[3] == status and held[4] == snapshot
+    return is_repeat and {'saved', held[2], held[5] or ''} or {'stale'}
+end
+
+-- Undo a claim: the run stands where its snapshot stands, and nobody holds it.
+local function unclaim(run, snapshot)
+    local before = cjson.decode(snapshot).output.status
+    redis.call('HSET', run, 'status', before == 'PAUSED' and 'PAUSED' or 'PENDING')
+    redis.call('HDEL', run, 'owner', 'lease_until')
+end
+
 -- The waiting list of a run, [{key=<part>, calls={<id>, ...}}, ...]; it stands on the trusted side, so a pool
 -- cannot shorten it.
 local function waiting_parts(run)
@@ -36,13 +53,28 @@ local function all_answers(run)
     local answers = {}
     for _, part in ipairs(waiting_parts(run)) do
         for _, id in ipairs(part.calls) do
-            local answer = redis.call('HGET', part.key, 'answer:' .. id)
-            if not answer then return nil end
+            local answer = redis.pcall('HGET', part.key, 'answer:' .. id)
+            if type(answer) ~= 'string' then return nil end
             answers[#answers + 1] = id
             answers[#answers + 1] = answer
         end
     end
     return answers
+end
+
+-- A stream reserves the whole of the node that it appends to, 4096 bytes unless the server is told otherwise; a copy
+-- takes what it holds and no more. For the streams of a run of which nothing is heard for a while.
+local function pack(stream)
+    local length = redis.pcall('XLEN', stream)
+    if type(length) ~= 'number' or length > PACKED_LENGTH then return end
+    if redis.call('COPY', stream, stream .. ':packed', 'REPLACE') == 1 then redis.call('RENAME', stream .. ':packed', stream) end
+end
+
+-- Tell the readers what a pool does for a run; the pool's stream is let go of some time after the last word. A pool that
+-- put something else in its place tells nothing.
+local function tell(stream, event, retention_ms)
+    redis.pcall('XADD', stream, '*', 'event', event)
+    redis.call('PEXPIRE', stream, retention_ms)
 end
 
 -- Write the snapshot and tell the readers, in one step; returns the new version.
@@ -55,8 +87,8 @@ local function write_down(run, events, snapshot, step, told)
 end
 
 -- Hand the calls of a step out: parts and messages in one step, so that no crash can separate them.
---   parts: [{key, due, lane, agents_queue, continuation, queue_ms, calls: [{id, request, queue, message, due_member}]}];
---   a people's part has no due set, and its calls have no queue
+--   parts: [{key, due, agent, lane, queue_ms, calls: [{id, request, queue, message, due_member}]}]; the normal lane is
+--   left out; a people's part has no due set, and its calls have no queue
 -- A retried run hands the same calls out again: what is answered or in somebody's hands stays so, and epochs go on.
 local function hand_out(run, waiting, parts, repush_ms)
     local now = now_ms()
@@ -64,7 +96,8 @@ local function hand_out(run, waiting, parts, repush_ms)
     for _, part in ipairs(cjson.decode(parts)) do
         local outstanding = 0
         redis.call('PERSIST', part.key)
-        redis.call('HDEL', part.key, 'cancelled')
+        -- A pool cannot keep a run from going on by putting something else in the place of its next part.
+        if type(redis.pcall('HDEL', part.key, 'cancelled')) == 'table' then redis.call('DEL', part.key) end
         for _, call in ipairs(part.calls) do
             if redis.call('HEXISTS', part.key, 'answer:' .. call.id) == 0 then
                 outstanding = outstanding + 1
@@ -75,7 +108,6 @@ local function hand_out(run, waiting, parts, repush_ms)
                 else
                     redis.call('HSET', part.key, 'state:' .. call.id, 'queued', 'request:' .. call.id, call.request,
                                'queued:' .. call.id, now)
-                    redis.call('HSETNX', part.key, 'epoch:' .. call.id, 0)
                     if part.queue_ms then redis.call('HSET', part.key, 'queue_until:' .. call.id, now + part.queue_ms) end
                     if part.due then
                         redis.call('LPUSH', call.queue, call.message)
@@ -84,8 +116,8 @@ local function hand_out(run, waiting, parts, repush_ms)
                 end
             end
         end
-        redis.call('HSET', part.key, 'outstanding', outstanding, 'lane', part.lane, 'agents_queue', part.agents_queue,
-                   'continuation', part.continuation)
+        redis.call('HSET', part.key, 'outstanding', outstanding, 'agent', part.agent)
+        if part.lane then redis.call('HSET', part.key, 'lane', part.lane) end
     end
 end
 
@@ -97,6 +129,7 @@ local function let_go(run, events, due, deadlines, expiring, run_id, retention_m
     redis.call('ZADD', expiring, now_ms() + retention_ms, run_id)
     redis.call('PEXPIRE', run, retention_ms)
     redis.call('PEXPIRE', events, retention_ms)
+    pack(events)
 end
 
 -- Whether the writer still holds the call: it is claimed or executing under the writer's epoch.
@@ -117,9 +150,10 @@ end
 local function retire_parts(run, retention_ms, cancelled)
     for _, part in ipairs(waiting_parts(run)) do
         if redis.call('EXISTS', part.key) == 1 then
-            if cancelled then redis.call('HSET', part.key, 'cancelled', 1) end
+            if cancelled then redis.pcall('HSET', part.key, 'cancelled', 1) end
             redis.call('PEXPIRE', part.key, retention_ms)
         end
+        pack((part.key:gsub('%d+$', 'events')))
     end
     redis.call('HDEL', run, 'waiting')
 end
@@ -132,11 +166,12 @@ local function look_again(key, field, queue, base_ms)
     return redis.call('LLEN', queue) == 0 or looks % 4 == 0, delay
 end
 
--- The one place where a call gets its answer: first writer wins, the last one of the part sends the continuation.
-local function settle(part, id, answer, agents_queue)
+-- The one place where a call gets its answer: first writer wins, the last one of the part sends the continuation, which
+-- its caller has rendered for this push alone: two pushes of one rendering would share a delivery tag.
+local function settle(part, id, answer, agents_queue, continuation)
     redis.call('HSET', part, 'state:' .. id, 'settled', 'answer:' .. id, answer)
     redis.call('HDEL', part, 'lease:' .. id, 'owner:' .. id)
     if redis.call('HINCRBY', part, 'outstanding', -1) > 0 then return 'settled' end
-    redis.call('LPUSH', agents_queue, redis.call('HGET', part, 'continuation'))
+    redis.call('LPUSH', agents_queue, continuation)
     return 'last'
 end

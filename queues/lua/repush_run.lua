@@ -1,10 +1,10 @@
 -- The sweep's look at one run: publish the start or continuation again if nobody acted on it.
--- KEYS run, due, agents queue, pool due ('' = none)
--- ARGV run_id, message, repush ms, entry of the pool's due set that led here
+-- KEYS run, due, agents queue, pool due
+-- ARGV run_id, message, repush ms, entry of the pool's due set that led here ('' = none)
 -- -> 'pushed' | 'backlog' | 'held' | 'waiting' | 'gone' | 'poisonous' (its holders died too often: bury it)
 local held = redis.call('HMGET', KEYS[1], 'status', 'lease_until', 'deaths')
 -- In the same step: a sweep that died between the two would leave the run in nobody's sight.
-if KEYS[4] ~= '' then redis.call('ZREM', KEYS[4], ARGV[4]) end
+if ARGV[4] ~= '' then redis.call('ZREM', KEYS[4], ARGV[4]) end
 if not held[1] or is_finished(held[1]) then
     redis.call('ZREM', KEYS[2], ARGV[1])
     return 'gone'

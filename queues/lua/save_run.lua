@@ -1,6 +1,6 @@
 -- Compare-and-set of a run that is carried on in a plain process, without the queue.
--- KEYS run, runs index, session ('' = none), expiring
--- ARGV run_id, expected version, snapshot, status, agent, retention ms
+-- KEYS run, runs index, session, expiring
+-- ARGV run_id, expected version, snapshot, status, agent, retention ms, session_id ('' = none)
 -- -> 1 saved | 0 another version is stored
 local stored = redis.call('HGET', KEYS[1], 'version') or '0'
 if stored ~= ARGV[2] then return 0 end
@@ -15,7 +15,7 @@ else
     redis.call('PERSIST', KEYS[1])
     redis.call('ZREM', KEYS[4], ARGV[1])
 end
-if ARGV[4] == 'COMPLETED' and KEYS[3] ~= '' then
+if ARGV[4] == 'COMPLETED' and ARGV[7] ~= '' then
     redis.call('ZADD', KEYS[3], now, ARGV[1])
     redis.call('PEXPIRE', KEYS[3], ARGV[6])
 end

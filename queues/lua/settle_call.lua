@@ -1,10 +1,13 @@
 -- Write a call's answer; the first one counts, and the last one of the part sends the continuation.
 -- KEYS part, pool due, part events, agents queue
--- ARGV call id, epoch, due member, answer, event, continuation's due member, repush ms, retry ms (0 = final)
+-- ARGV call id, epoch, due member, answer, event, continuation's due member, repush ms, retry ms (0 = final), continuation,
+--      events retention ms
 -- -> 'settled' | 'last' | 'retry' | 'already' | 'stale' | 'missing'
 local state = redis.call('HGET', KEYS[1], 'state:' .. ARGV[1])
 if not state then return 'missing' end
 if state == 'settled' then
+    -- The very same answer again: the first time, the reply to it was lost on the way.
+    if redis.call('HGET', KEYS[1], 'answer:' .. ARGV[1]) == ARGV[4] then return 'settled' end
     redis.call('HINCRBY', KEYS[1], 'refused', 1)
     return 'already'
 end
@@ -12,13 +15,13 @@ if not holds_call(state, redis.call('HGET', KEYS[1], 'epoch:' .. ARGV[1]), ARGV[
     redis.call('HINCRBY', KEYS[1], 'refused', 1)
     return 'stale'
 end
-redis.call('XADD', KEYS[3], '*', 'event', ARGV[5])
+tell(KEYS[3], ARGV[5], ARGV[10])
 if tonumber(ARGV[8]) > 0 then
     redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'queued', 'not_before:' .. ARGV[1], now_ms() + ARGV[8])
     redis.call('ZADD', KEYS[2], now_ms() + ARGV[8], ARGV[3])
     return 'retry'
 end
 redis.call('ZREM', KEYS[2], ARGV[3])
-local verdict = settle(KEYS[1], ARGV[1], ARGV[4], KEYS[4])
+local verdict = settle(KEYS[1], ARGV[1], ARGV[4], KEYS[4], ARGV[9])
 if verdict == 'last' then redis.call('ZADD', KEYS[2], now_ms() + ARGV[7], ARGV[6]) end
 return verdict

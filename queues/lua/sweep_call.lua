@@ -3,16 +3,18 @@
 -- many workers.
 -- KEYS part, pool due, part events, agents queue, pool queue, deadlines, dead, dead letters
 -- ARGV call id, due member, message, repush ms, continuation's due member, run_id, how long an operator may take ms,
---      id of the dead letter, dead letter, answer 'lost', event 'lost', answer 'expired', event 'expired'
+--      id of the dead letter, dead letter, answer 'lost', event 'lost', answer 'expired', event 'expired',
+--      continuation, events retention ms
 -- -> 'pushed' | 'backlog' | 'held' | 'lost' | 'expired' | 'buried' | 'gone'
 local held = redis.call('HMGET', KEYS[1], 'state:' .. ARGV[1], 'lease:' .. ARGV[1], 'attempts:' .. ARGV[1], 'request:' .. ARGV[1],
                         'cancelled', 'queue_until:' .. ARGV[1], 'deaths:' .. ARGV[1])
 local state, now = held[1], now_ms()
 
 local function settle_as(answer, event)
-    redis.call('XADD', KEYS[3], '*', 'event', event)
+    tell(KEYS[3], event, ARGV[15])
     redis.call('ZREM', KEYS[2], ARGV[2])
-    if settle(KEYS[1], ARGV[1], answer, KEYS[4]) == 'last' then redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[5]) end
+    local verdict = settle(KEYS[1], ARGV[1], answer, KEYS[4], ARGV[14])
+    if verdict == 'last' then redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[5]) end
 end
 
 local is_held = state == 'claimed' or state == 'executing'
@@ -30,7 +32,7 @@ if is_held then
         return 'held'
     end
     local request = cjson.decode(held[4])
-    local may_repeat = request.on_lost == 'retry' and tonumber(held[3] or 0) < request.max_attempts
+    local may_repeat = request.on_lost == 'retry' and tonumber(held[3] or 0) < (request.max_attempts or 1)
     if held[5] or state == 'executing' and not may_repeat then
         settle_as(ARGV[10], ARGV[11])
         return 'lost'

@@ -82,7 +82,7 @@ def test_a_success_is_measured_from_outside(sandbox: Sandbox) -> None:
     assert outcome.outcome is CallOutcome.SUCCEEDED
     assert outcome.exit_code == 0
     assert 0 < outcome.cpu_seconds <= outcome.wall_seconds * 4
-    assert outcome.peak_memory_mb is not None and 10 < outcome.peak_memory_mb < 256
+    assert outcome.peak_memory_mb is not None and 0 < outcome.peak_memory_mb < 256
     assert outcome.level is sandbox.level
     assert not outcome.truncated
 
@@ -250,7 +250,7 @@ def test_memory_of_all_processes_is_limited(sandbox: Sandbox) -> None:
     for outcome in (alone, together):
         assert outcome.outcome is CallOutcome.FAILED
         assert "more than 256 MiB of memory" in outcome.content
-        assert outcome.peak_memory_mb is not None and outcome.peak_memory_mb > 256
+        assert outcome.peak_memory_mb is not None and outcome.peak_memory_mb >= 256
 
 
 def test_shared_pages_count_once(sandbox: Sandbox) -> None:
@@ -275,6 +275,7 @@ def test_cancelling_kills_at_once(sandbox: Sandbox) -> None:
 
 def test_calls_run_side_by_side_and_leak_no_descriptor(sandbox: Sandbox) -> None:
     run(sandbox, "add", a=0, b=0)
+    wait_until(_descriptors_stand_still, "the spares are ready")
     before = _descriptors()
 
     with ThreadPoolExecutor(4) as threads:
@@ -284,11 +285,17 @@ def test_calls_run_side_by_side_and_leak_no_descriptor(sandbox: Sandbox) -> None
         run(sandbox, "wait", seconds=60, timeout_seconds=0.05)
 
     assert [outcome.content for outcome in outcomes] == [str(n + 1) for n in range(12)]
-    assert _descriptors() == before
+    wait_until(lambda: _descriptors() == before, "nothing more is open than before")
 
 
 def _descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _descriptors_stand_still() -> bool:
+    before = _descriptors()
+    threading.Event().wait(0.3)
+    return _descriptors() == before
 
 
 def test_a_finished_thread_takes_no_call_along(sandbox: Sandbox) -> None:

@@ -197,6 +197,16 @@ def test_the_doctor_finds_a_project_that_is_up_well(counter: Command) -> None:
     assert told["sandbox.shell"] == "the wall of pool shell can be had on this machine"
 
 
+def test_pools_are_shown_with_their_workers_and_levels(counter: Command) -> None:
+    (shell,) = [pool for pool in json.loads(counter.run("pools", "--json").stdout) if pool["pool"] == "shell"]
+    (worker,) = shell["workers"]
+    assert re.fullmatch(r"shell@\S+:\d+", worker["worker"])
+    assert (shell["level_required"], worker["level"], worker["gaps"]) == ("ns", "ns", [])
+    assert shell["concurrency"] == worker["concurrency"] > 0
+    assert set(shell["waiting"].values()) == {0}
+    assert f"{worker['worker']}  level ns" in counter.run("pools").stdout
+
+
 def test_the_doctor_names_what_is_wrong_and_how_to_mend_it(
     project: Command, redis_url: str, redis_connection: redis.Redis
 ) -> None:
@@ -349,7 +359,7 @@ def test_without_a_server_the_way_out_is_named(project: Command) -> None:
 def test_a_wrong_password_and_a_full_redis_are_sentences(
     project: Command, redis_url: str, redis_connection: redis.Redis
 ) -> None:
-    project.environment = {"ERRANDRY_REDIS_URL": re.sub(r"//:[^@]+@", "//:wrong@", redis_url)}
+    project.environment = {"ERRANDRY_REDIS_URL": re.sub(r":[^:@]+@", ":wrong@", redis_url)}
     refused = project.run("submit", "counter", "Say hello")
     assert refused.returncode == 1
     assert "refused user or password" in refused.stderr

@@ -154,7 +154,7 @@ def test_an_unreachable_redis_is_a_sentence(demo: Command) -> None:
 
 
 def test_a_run_that_ends_otherwise_is_named_and_fails_the_demo(demo: Command) -> None:
-    demo.environment = {**demo.environment, "ERRANDRY_POOLS__SHELL__SANDBOX__WALL_SECONDS": "0.01"}
+    demo.environment = {**demo.environment, "ERRANDRY_POOLS__SHELL__SANDBOX__WALL_SECONDS": "0.0001"}
     ended = demo.run("demo")
     assert ended.returncode == 1, ended.stdout
     assert re.search(r"Run \[1\] run_\w+ did not end as expected: execute_shell_command timed_out", ended.stdout)

@@ -1,14 +1,20 @@
 """Kill everything at random while runs go on, and count what was lost, doubled or mixed up: it should be nothing.
 
 Starts a server, a scripted model, two agent workers and one or two tool workers for each of three pools, all as real
-processes with leases of two seconds. While the runs are worked off it kills agent workers, tool workers, sandboxed
-processes and the server itself with SIGKILL, and freezes workers past their leases. Tools note each execution in a file
-outside Redis; for that their pools run without a wall (level "none"). At the end that file is held against what
-Redis says. Prints a table and one line of JSON.
+processes with leases of two seconds; workers are forked from one that has imported everything, so that those that were
+killed are back at once. While the runs are worked off it kills agent workers, tool workers, tools in the middle of
+their execution, any process of their sandboxes and the server itself with SIGKILL, and freezes workers past their
+leases. Tools note each execution in a file outside Redis, which their sandboxes let them write. At the end that file is
+held against what Redis says. Prints a table and one line of JSON.
 
 Exit code 0: no promise was broken. 1: one was, or the time was over before all runs had ended.
 
     python -m tests.faults.chaos --runs 200 --seed 7
+
+With --project the same is done to your own agents, with your prompts; they must need no person. What their tools do
+outside is not known here: that no attempt of a call begins twice is all that is held of them.
+
+    python -m tests.faults.chaos --project ~/support --agent ops --prompt 'What files are there?' --runs 50
 """
 
 from __future__ import annotations
@@ -26,13 +32,14 @@ from agent_core.run import RunStatus
 from tests.support.chaos.audit import Findings
 from tests.support.chaos.fleet import Fleet
 from tests.support.chaos.load import Load, dice_of, patiently
+from tests.support.chaos.own import OwnFleet, own_shapes
 from tests.support.chaos.saboteur import Saboteur
 from tests.support.chaos.shapes import Shape, one, random_shapes
 from tests.support.waiting import wait_until
 
 LEASE_SECONDS = 2.0
 SEATS = {"agents": 2, "letters": 2, "pages": 1, "scales": 1}
-_OPEN_AT_ONCE = 20
+_OPEN_AT_ONCE = 60
 _QUIET_SECONDS = 4.0  # if no run ends for that long, the next fault comes all the same
 _LET_BE_SECONDS = 90.0  # how long the last runs get once nothing is broken any more
 _UNANSWERED = one("ask_person", name="unanswered")
@@ -46,6 +53,9 @@ class Experiment:
     seed: int
     kills: int
     seconds: float
+    project: Path | None = None
+    agent: str = ""
+    prompts: tuple[str, ...] = ()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,9 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, help="how many faults to spread over the runs (default: one per 4 runs)")
     parser.add_argument("--minutes", type=float, default=10.0, help="give up after this long (default: 10)")
     parser.add_argument("--folder", type=Path, help="keep the ledger, the server's data and all output there")
+    parser.add_argument("--project", type=Path, help="break the project in this folder instead of the one for tests")
+    parser.add_argument("--agent", default="", help="which of its agents to submit to")
+    parser.add_argument("--prompt", action="append", default=[], help="what to ask it; may be given several times")
     given = parser.parse_args(arguments)
+    if given.project and not (given.agent and given.prompt):
+        parser.error("--project needs --agent and at least one --prompt")
     kills = given.runs // 4 if given.kills is None else given.kills
-    experiment = Experiment(runs=given.runs, seed=given.seed, kills=kills, seconds=given.minutes * 60)
+    experiment = Experiment(runs=given.runs, seed=given.seed, kills=kills, seconds=given.minutes * 60,
+                            project=given.project and given.project.resolve(), agent=given.agent,
+                            prompts=tuple(given.prompt))  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="errandry-chaos-") as temporary:
         findings = carry_out(experiment, given.folder or Path(temporary))
     print(findings.table())
@@ -71,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def carry_out(experiment: Experiment, folder: Path) -> Findings:
     """Start a fleet in `folder`, break it as often as asked for, and look at what came of the runs."""
     began = time.monotonic()
-    shapes = random_shapes(experiment.seed)
-    with Fleet(folder, [*shapes, _UNANSWERED], seats=SEATS, lease_seconds=LEASE_SECONDS) as fleet:
+    shapes = own_shapes(experiment.agent, experiment.prompts) or random_shapes(experiment.seed)
+    with _fleet(experiment, folder, shapes) as fleet:
         load, dice = Load(fleet), dice_of(experiment.seed)
         saboteur = Saboteur(fleet, dice, lease_seconds=LEASE_SECONDS)
         deadline = began + experiment.seconds
@@ -82,7 +99,7 @@ def carry_out(experiment: Experiment, folder: Path) -> Findings:
             if len(load.runs) < experiment.runs and len(load.open) < _OPEN_AT_ONCE and fleet.server.is_alive:
                 _submit_one(load, experiment, dice.random(), dice.choice(shapes))
             else:
-                time.sleep(0.02)
+                time.sleep(0.03)
             load.try_to_look()
             now, ended = time.monotonic(), len(load.runs) - len(load.open)
             wanted = experiment.kills * ended / experiment.runs
@@ -102,9 +119,17 @@ def carry_out(experiment: Experiment, folder: Path) -> Findings:
     return findings
 
 
+def _fleet(experiment: Experiment, folder: Path, shapes: Sequence[Shape]) -> Fleet:
+    if experiment.project is not None:
+        return OwnFleet(folder, experiment.project, lease_seconds=LEASE_SECONDS)
+    return Fleet(folder, [*shapes, _UNANSWERED], seats=SEATS, lease_seconds=LEASE_SECONDS)
+
+
 def _submit_one(load: Load, experiment: Experiment, chance: float, shape: Shape) -> None:
     name = f"s{experiment.seed}r{len(load.runs)}"
-    if chance < 0.04:
+    if shape.input is not None:
+        load.submit(shape, name, end=None)
+    elif chance < 0.04:
         load.submit(_UNANSWERED, name, end=RunStatus.ERROR, deadline_seconds=1.0)
     elif chance < 0.10:
         run = load.submit(shape, name, end=None)

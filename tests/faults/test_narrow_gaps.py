@@ -22,7 +22,7 @@ from queues.parts import Routing
 from queues.repairs import Repairs
 from queues.run_store import RedisRunStore
 from queues.topology import AGENTS_QUEUE
-from tests.support.queue_floor import EXPIRED, TIMING, Floor, address, at_step_one, claimed, external, function
+from tests.support.queue_floor import EXPIRED, TIMING, Floor, address, at_step_one, claimed, external, function, parts
 from workers.sweep import Sweep
 
 pytestmark = [pytest.mark.redis, pytest.mark.fault]
@@ -62,6 +62,23 @@ def dying_after(connection: redis.Redis, commands: int, *, answered: bool) -> It
         connection.execute_command = execute  # type: ignore[method-assign]
 
 
+@contextmanager
+def heard_the_second_time(connection: redis.Redis) -> Iterator[None]:
+    """Each script's first answer is lost on the way, and the client sends it again, as redis-py does by itself."""
+    execute: Callable[..., Any] = connection.execute_command
+
+    def twice(*words: Any, **options: Any) -> Any:
+        if words[0] == "EVALSHA":
+            execute(*words, **options)
+        return execute(*words, **options)
+
+    connection.execute_command = twice  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        connection.execute_command = execute  # type: ignore[method-assign]
+
+
 def answered(floor: Floor) -> ClaimedRun:
     """A run whose only call is answered, and whose continuation was lost on the way."""
     run = floor.paused(external("a"))
@@ -69,6 +86,29 @@ def answered(floor: Floor) -> ClaimedRun:
     assert hasty.settle(floor.executing(run.run_id, "a", hasty), DONE) == "last"
     floor.connection.delete(AGENTS_QUEUE)
     return run
+
+
+def test_a_step_whose_answer_was_lost_counts_once(floor: Floor) -> None:
+    run_id = floor.submitted()
+    floor.connection.delete(AGENTS_QUEUE)
+    with heard_the_second_time(floor.connection):
+        run = claimed(floor.claims, run_id)
+        assert run.epoch == "1"
+        call = external("a")
+        snapshot = at_step_one(run.snapshot, [call])
+        snapshot.output.status = RunStatus.PAUSED
+        floor.claims.pause(run, snapshot, parts(run, [call]), [RunPaused(run_id=run_id, agent_name="ops")])
+        executing = floor.executing(run_id, "a")
+        assert (executing.epoch, executing.attempt) == ("1", 1)
+        assert floor.calls.settle(executing, DONE) == "settled"
+        successor = claimed(floor.claims, run_id)
+        assert (successor.epoch, successor.answers) == ("2", {"a": DONE})
+        successor.snapshot.output.status = RunStatus.COMPLETED
+        floor.claims.finish(successor, successor.snapshot, [])
+    assert floor.continuations() == 1 and floor.connection.llen("tools.shell") == 1
+    assert told(floor, run_id) == ["RunPaused"]
+    assert floor.connection.hmget(keys.run(run_id), "status", "version", "deaths") == ["COMPLETED", "3", None]
+    assert floor.connection.hget(keys.part("shell", run_id, 1), "refused") is None
 
 
 @pytest.mark.parametrize("heard", [False, True])
@@ -90,8 +130,8 @@ def test_a_sweep_that_dies_over_a_lost_continuation_leaves_it_to_the_next(
 
 
 def journal_of(floor: Floor, run: ClaimedRun) -> Iterator[QueueJournal]:
-    keeper = LeaseKeeper(heartbeat_seconds=600)
-    with keeper.holding(lambda: "held") as lease:
+    keeper = LeaseKeeper(floor.connection, heartbeat_seconds=600)
+    with keeper.holding(floor.claims.renewal(run)) as lease:
         yield QueueJournal(
             floor.claims,
             run,

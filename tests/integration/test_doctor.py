@@ -23,11 +23,13 @@ from queues.claims import Claims
 from queues.connections import connect
 from queues.consumers import agent_findings, ask_consumers, consumer_findings
 from queues.parts import Routing
+from queues.passwords import as_user
 from queues.run_checkup import RunCheckup
 from queues.run_store import RedisRunStore
 from queues.server_checkup import server_findings
 from queues.server_config import find_server_binary
 from queues.settings import PoolSettings, SandboxSettings, Settings
+from queues.user_checkup import AGENT_WORKER, TOOL_WORKER
 from tests.support.queue_floor import (
     EXPIRED,
     TIMING,
@@ -39,6 +41,7 @@ from tests.support.queue_floor import (
     function,
     pending_snapshot,
 )
+from tests.support.redis_users import without_user
 from tests.support.waiting import wait_until
 from workers.agents import Project
 from workers.checkup import Scope, examine
@@ -85,8 +88,8 @@ def test_the_embedded_server_is_safe(redis_connection: redis.Redis) -> None:
     findings = server_findings(redis_connection, durability="fsync")
     assert not_well(findings) == {}
     assert {finding.subject for finding in findings} == {
-        "redis.reachable", "redis.password", "redis.clock", "redis.version", "redis.role", "redis.eviction",
-        "redis.durability", "redis.fsync", "redis.memory", "redis.clients",
+        "redis.reachable", "redis.password", "redis.users", "redis.clock", "redis.version", "redis.role",
+        "redis.eviction", "redis.durability", "redis.fsync", "redis.memory", "redis.clients",
     }  # fmt: skip
 
 
@@ -117,16 +120,33 @@ def test_a_nearly_full_server_is_a_warning(redis_connection: redis.Redis) -> Non
 
 
 def test_a_server_without_a_password_is_a_problem(redis_url: str, redis_connection: redis.Redis) -> None:
-    set_user(redis_connection, "default", "nopass")
+    set_user(redis_connection, "default", "on", "nopass", "+ping", "+acl|whoami", "+client|list")
     try:
-        assert not_well(server_findings(redis_connection)) == {"redis.password": Level.PROBLEM}
         # A user of one's own does not help while strangers get in without any.
-        set_user(redis_connection, "errand", "on", ">secret", "~*", "&*", "+@all")
-        ours = connect(redis_url.replace(f":{urlsplit(redis_url).password}@", "errand:secret@"))
-        assert not_well(server_findings(ours)) == {"redis.password": Level.PROBLEM}
-        ours.close()
+        assert not_well(server_findings(redis_connection)) == {"redis.password": Level.PROBLEM}
+        strangers = connect(without_user(redis_url))
+        assert of("redis.users", server_findings(strangers)).level is Level.WARNING
+        strangers.close()
     finally:
-        set_user(redis_connection, "default", "resetpass", f">{urlsplit(redis_url).password}")
+        set_user(redis_connection, "default", "reset")
+
+
+def test_workers_that_share_a_user_are_a_warning(redis_url: str, redis_connection: redis.Redis) -> None:
+    def connected(name: str, user: str) -> redis.Redis:
+        set_user(redis_connection, user, "on", ">secret", "+ping", "+client|setname", "+client|setinfo")
+        worker = connect(as_user(redis_url, user, "secret"), client_name=name)
+        worker.ping()
+        return worker
+
+    agents, shell = connected(AGENT_WORKER, "one"), connected(f"{TOOL_WORKER}shell", "two")
+    assert of("redis.users", server_findings(redis_connection)).level is Level.OK
+    python = connected(f"{TOOL_WORKER}python", "one")
+    finding = of("redis.users", server_findings(redis_connection))
+    assert finding.level is Level.WARNING
+    assert finding.details == ("agent workers, tool workers of pool python: user one",)
+    assert "errandry acl" in finding.remedy
+    for worker in (agents, shell, python):
+        worker.close()
 
 
 def test_a_unix_socket_needs_no_password(tmp_path: Path) -> None:
@@ -137,7 +157,8 @@ def test_a_unix_socket_needs_no_password(tmp_path: Path) -> None:
             wait_until(socket.exists, "the server listens")
             connection = connect(f"unix://{socket}")
             # What a server is like before anybody configured it: nothing survives its end.
-            assert not_well(server_findings(connection)) == {"redis.durability": Level.PROBLEM}
+            expected = {"redis.durability": Level.PROBLEM, "redis.users": Level.WARNING}
+            assert not_well(server_findings(connection)) == expected
             connection.close()
         finally:
             server.terminate()
@@ -161,13 +182,13 @@ def test_clocks_that_are_apart_are_a_warning(redis_connection: redis.Redis) -> N
 
 @pytest.mark.parametrize(
     ("forbidden", "unseen"),
-    [("-config", {"redis.fsync"}), ("-info", {"redis.settings"}), ("-@dangerous", {"redis.settings"})],
+    [("-config", {"redis.fsync"}), ("-info", {"redis.settings"}), ("-@dangerous", {"redis.settings", "redis.users"})],
 )
 def test_what_the_user_may_not_see_is_a_warning(
     redis_url: str, redis_connection: redis.Redis, forbidden: str, unseen: set[str]
 ) -> None:
     set_user(redis_connection, "narrow", "on", ">secret", "~*", "&*", "+@all", forbidden)
-    ours = connect(redis_url.replace(f":{urlsplit(redis_url).password}@", "narrow:secret@"))
+    ours = connect(as_user(redis_url, "narrow", "secret"))
     findings = server_findings(ours)
     ours.close()
     assert not_well(findings) == dict.fromkeys(unseen, Level.WARNING)
@@ -353,7 +374,7 @@ def test_queues_that_nobody_consumes_are_a_problem(floor: Floor, redis_url: str)
 
 def test_workers_that_may_not_be_asked_are_a_warning(redis_url: str, redis_connection: redis.Redis) -> None:
     set_user(redis_connection, "mute", "on", ">secret", "~*", "resetchannels", "+@all")
-    url = redis_url.replace(f":{urlsplit(redis_url).password}@", "mute:secret@")
+    url = as_user(redis_url, "mute", "secret")
     findings = list(examine(Settings(redis_url=url), Scope(sandboxes=False)))
     assert of("workers", findings).level is Level.WARNING
     assert "cannot be seen with this user" in of("workers", findings).text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,9 +21,11 @@ import pytest
 import redis
 
 from queues import server_config
+from queues.acl import ADMIN, PRODUCER, pool_user, roles
 from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from queues.errors import EmbeddedServerError
+from queues.passwords import FILE_NAME
 from queues.server_config import find_server_binary
 from tests.support.waiting import is_running, wait_until
 
@@ -300,3 +303,65 @@ def test_a_binary_that_is_no_server_is_quoted(tmp_path: Path, folder: Path, monk
         EmbeddedServer.start(folder, start_timeout_seconds=0.2)
     monkeypatch.delenv("REDIS_SERVER_BIN")
     EmbeddedServer.start(folder).stop()
+
+
+USERS = roles(["shell"])
+
+
+def test_nobody_but_its_users_and_its_owner_gets_in(folder: Path) -> None:
+    with EmbeddedServer.start(folder, roles=USERS) as server:
+        stranger = connect(f"redis://127.0.0.1:{urlsplit(server.url).port}/0")
+        with stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        with connect(server.url) as owner:
+            assert set(owner.acl_users()) == {"default", ADMIN, *(role.user for role in USERS)}
+            assert owner.acl_getuser("default")["enabled"] is False
+        for role in USERS:
+            url = EmbeddedServer.attach(folder, user=role.user)
+            assert url == server.url_of(role.user) != server.url
+            with connect(str(url)) as connection:
+                assert connection.ping()
+
+
+def test_passwords_outlive_the_server_and_lie_in_one_private_file(folder: Path) -> None:
+    with EmbeddedServer.start(folder, roles=USERS) as server:
+        before = {role.user: server.url_of(role.user) for role in USERS}
+    with EmbeddedServer.start(folder, roles=USERS) as server:
+        assert {role.user: server.url_of(role.user) for role in USERS} == before
+    secrets = [urlsplit(url).password or "" for url in before.values()]
+    files = [file for file in folder.iterdir() if file.is_file()]
+    assert [file.name for file in files if any(secret in file.read_text() for secret in secrets)] == [FILE_NAME]
+    assert (folder / FILE_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_pool_that_is_gone_loses_its_user_and_a_new_one_needs_a_restart(folder: Path) -> None:
+    with EmbeddedServer.start(folder, roles=USERS):
+        pass
+    with EmbeddedServer.start(folder, roles=roles(["web"])) as server:
+        with connect(server.url) as owner:
+            assert pool_user("shell") not in owner.acl_users()
+        with pytest.raises(EmbeddedServerError, match=r"user errandry-pool-shell.*start it again"):
+            EmbeddedServer.attach(folder, user=pool_user("shell"))
+
+
+def test_a_folder_of_a_release_without_users_is_taken_over(folder: Path) -> None:
+    """Such a release knew the default user alone, and wrote no users into its record."""
+    with EmbeddedServer.start(folder) as old:
+        put(old.url, "kept", "yes")
+        port, password = urlsplit(old.url).port, urlsplit(old.url).password
+        # While it runs, whoever attaches is what everybody was.
+        record = json.loads((folder / "server.json").read_text())
+        del record["users"]
+        (folder / "server.json").write_text(json.dumps(record))
+        assert EmbeddedServer.attach(folder, user=PRODUCER) == old.url
+    record["url"] = f"redis://:{password}@127.0.0.1:{port}/0"
+    (folder / "server.json").write_text(json.dumps(record))
+    digest = hashlib.sha256(str(password).encode()).hexdigest()
+    (folder / "users.acl").write_text(f"user default on sanitize-payload #{digest} ~* &* +@all\n")
+    with EmbeddedServer.start(folder, roles=USERS) as new:
+        assert value_of(new.url, "kept") == "yes"
+        assert urlsplit(new.url).port == port
+        with connect(f"redis://:{password}@127.0.0.1:{port}/0") as everybody, pytest.raises(redis.AuthenticationError):
+            everybody.ping()
+        with connect(new.url_of(PRODUCER)) as producer:
+            assert producer.ping()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import redis
 
@@ -181,10 +183,11 @@ def test_indexes_forget_what_redis_has_let_go_of(redis_connection: redis.Redis) 
 def test_forged_and_late_answers_are_refused_and_counted(floor: Floor) -> None:
     run = floor.paused(external("a"))
     call = floor.executing(run.run_id, "a")
-    forged = type(call)(call.address, call.request, "7", 0.0, call.agents_queue)
+    forged = replace(call, epoch="7")
     assert floor.calls.settle(forged, CallResult(content="forged")) == "stale"
     assert floor.calls.settle(call, DONE) == "last"
-    assert floor.calls.settle(call, DONE) == "already"
+    assert floor.calls.settle(call, DONE) == "settled"  # the reply to it was lost, say
+    assert floor.calls.settle(call, CallResult(content="another")) == "already"
     assert floor.connection.hget(keys.part("shell", run.run_id, 1), "refused") == "2"
 
 

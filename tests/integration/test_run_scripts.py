@@ -53,6 +53,13 @@ def test_one_idempotency_key_gives_one_run(floor: Floor) -> None:
         floor.runs.create(pending_snapshot("other"), agent="other", lane="normal", idempotency_key="order-7")
 
 
+def test_a_submit_whose_answer_was_lost_counts_once(floor: Floor) -> None:
+    first = pending_snapshot()
+    stored = [floor.runs.create(first, agent="ops", lane="normal") for _ in range(2)]
+    assert stored == [first.output.run_id] * 2
+    assert floor.continuations() == 1
+
+
 def test_an_unknown_agent_is_refused_once_agents_are_announced(floor: Floor) -> None:
     floor.claims.announce(["support", "billing"], valid_seconds=30)
     with pytest.raises(UnknownAgentError, match="billing, support"):

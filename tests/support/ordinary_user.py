@@ -24,7 +24,8 @@ if [ -n "$door" ]; then
   mkdir -p "$kept"; mount --bind "$stage" "$kept"; umount "$stage"
 fi
 cd /
-setpriv --reuid "$NEW_UID" --regid "$NEW_UID" --clear-groups env -u NEW_UID "$@"
+eval "$BEFORE"
+setpriv --reuid "$NEW_UID" --regid "$NEW_UID" --clear-groups env -u NEW_UID -u BEFORE "$@"
 """
 
 
@@ -33,8 +34,14 @@ def can_become_one() -> bool:
     return os.geteuid() == 0 and all(shutil.which(name) for name in ("unshare", "setpriv", "mount"))
 
 
-def run_as_ordinary_user(script: str, *arguments: str) -> Any:
-    """Run the Python script with the project importable; returns what it printed, which must be JSON."""
+def run_as_ordinary_user(
+    script: str, *arguments: str, uid: int = UID, before: str = "", timeout_seconds: float = 60
+) -> Any:
+    """Run the Python script with the project importable; returns what it printed, which must be JSON.
+
+    With `uid` 0 it runs as root, for whose calls' users the interpreter is open all the same. `before` are words for
+    the shell, said by root in the mount namespace that the script will find.
+    """
     prefix = Path(sys.base_prefix)
     closed = [folder for folder in (*reversed(prefix.parents), prefix) if not folder.stat().st_mode & 0o001]
     door = str(closed[0]) if closed else ""
@@ -53,10 +60,10 @@ def run_as_ordinary_user(script: str, *arguments: str) -> Any:
             script,
             *arguments,
         ],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NEW_UID": str(UID)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NEW_UID": str(uid), "BEFORE": before},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_seconds,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import redis
 
@@ -10,6 +11,7 @@ from agent_core.events import RunPaused
 from agent_core.run import RunSnapshot, RunStatus
 from agent_core.tools.execution import ToolExecution
 from agent_core.tools.function import Function
+from queues import keys
 from queues.calls import CallAddress, Calls, ClaimedCall
 from queues.claims import ClaimedRun, Claims
 from queues.dead_letters import DeadLetters
@@ -127,6 +129,15 @@ class Floor:
 
     def cancel(self, run_id: str) -> str:
         return self.runs.cancel(self.runs.load(run_id), reason="no longer wanted")
+
+    def due_entries(self, pool: str = "shell") -> list[str]:
+        found: Any = self.connection.zrange(keys.pool_due(pool), 0, -1)
+        return list(found)
+
+    def become_due(self, pool: str = "shell") -> None:
+        """Each call of the pool that is looked at some time is looked at now."""
+        if entries := self.due_entries(pool):
+            self.connection.zadd(keys.pool_due(pool), dict.fromkeys(entries, 1))
 
     def sweep_calls(self, pool: str = "shell") -> list[str]:
         return [self.repairs.look_at_call(pool, entry) for entry in self.repairs.due_calls(pool, limit=10)]

@@ -6,6 +6,7 @@ They are loaded behind the wall by import string and never imported by a test.
 import asyncio
 import contextlib
 import ctypes
+import importlib
 import json
 import multiprocessing
 import os
@@ -80,8 +81,14 @@ def leave(status: int, hard: bool = False) -> None:
 
 
 def crash() -> None:
-    """Die by a signal."""
-    os.kill(os.getpid(), signal.SIGSEGV)
+    """Die by a fault of its own."""
+    ctypes.string_at(0)
+
+
+def signal_itself() -> str:
+    """Send itself a signal that ends a process, unless the process is the first of its namespace."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return "went on"
 
 
 def answer_by_hand(answers: int, status: int) -> None:
@@ -143,8 +150,9 @@ def tell_variable(name: str, padding: int = 0, streams: bool = False) -> dict[st
     return {"value": os.environ[name], "padding": "p" * padding}
 
 
-def surroundings() -> dict[str, object]:
+def surroundings(seconds: float = 0) -> dict[str, object]:
     """What the process is and has."""
+    time.sleep(seconds)
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {
         "cwd": str(Path.cwd()),
@@ -344,3 +352,82 @@ def deep() -> str:
     """Answer with JSON that nests too deeply to be parsed."""
     os.write(4, b"[" * 50_000)
     os._exit(0)
+
+
+def leave_traces() -> list[str]:
+    """Leave something behind wherever it can be done."""
+    left = []
+    for path in ("/tmp/trace", "/dev/shm/trace"):
+        Path(path).write_text("trace")
+        left.append(path)
+    os.openpty()
+    left.append("terminal")
+    lasting = socket.socket(socket.AF_UNIX)
+    lasting.bind("\0trace")
+    lasting.listen()
+    left.append("abstract socket")
+    if os.fork() == 0:
+        time.sleep(60)
+    return left
+
+
+def find_traces() -> list[str]:
+    """Look for what another call has left behind."""
+    found = [path for path in ("/tmp/trace", "/dev/shm/trace", "/dev/pts/0") if Path(path).exists()]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as lasting:
+        lasting.connect("\0trace")
+        found.append("abstract socket")
+    return found + [path.name for path in Path("/proc").iterdir() if path.name.isdigit() and path.name != "1"]
+
+
+def many_files(wanted: int) -> None:
+    """Make empty files until it is enough."""
+    for number in range(wanted):
+        Path("/tmp", f"file{number}").touch()
+
+
+def open_many(wanted: int) -> None:
+    """Have many files open at once."""
+    streams = [os.open("/dev/null", os.O_RDONLY) for _ in range(wanted)]
+    del streams
+
+
+def flood_answer(megabytes: int) -> None:
+    """Write an answer that never ends."""
+    for _ in range(megabytes):
+        os.write(4, b"x" * (1 << 20))
+
+
+def close_everything() -> None:
+    """Close every descriptor, then end as if all were well."""
+    os.closerange(0, 256)
+    os._exit(0)
+
+
+def half_an_answer() -> None:
+    """Begin an answer and end as if all were well."""
+    os.write(4, b'{"ok": true, "content": "ha')
+    os._exit(0)
+
+
+def answer_from_two_processes() -> None:
+    """A full answer by a process that was forked, and another one by the one that returns."""
+    pid = os.fork()
+    if pid == 0:
+        os.write(4, json.dumps({"ok": True, "content": "forged", "truncated": False, "tools": []}).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def hold_pipes() -> str:
+    """Return while another process keeps every descriptor open."""
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(60)
+        os._exit(0)
+    return "returned"
+
+
+def import_word(module: str) -> str:
+    """A module's own word."""
+    return str(importlib.import_module(module).WORD)

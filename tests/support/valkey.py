@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from queues.acl import ADMIN
 from queues.connections import connect
 from queues.embedded import EmbeddedServer
 
@@ -23,13 +24,13 @@ def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
 
 @pytest.fixture
 def redis_url(embedded_server: EmbeddedServer) -> str:
-    """The address of an empty server: no keys, no loaded scripts, no users but the default one."""
+    """The owner's address of an empty server: no keys, no loaded scripts, no users but the owner."""
     embedded_server.revive()
     connection = connect(embedded_server.url)
     try:
         connection.flushall()
         connection.script_flush()
-        others = [str(user) for user in connection.acl_users() if user != "default"]
+        others = [str(user) for user in connection.acl_users() if user not in ("default", ADMIN)]
         if others:
             connection.acl_deluser(*others)
     finally:

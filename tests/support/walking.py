@@ -6,14 +6,18 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from queues.acl import AGENTS, FLOWER, pool_user
 from queues.client import Client
+from queues.redis_url import resolved, url_of
 from queues.settings import Settings, load_settings
+from tests.support.redis_users import let_in, without_user
 from tests.support.waiting import wait_until
 from workers.child import ChildCommand
 from workers.model_server.script import load_script
@@ -36,21 +40,37 @@ class Walk:
 
 
 @contextmanager
-def walking(folder: Path, redis_url: str, *, lease_seconds: float = 3) -> Iterator[Walk]:
-    """The project of `walk/` in a folder of its own, with all its workers ready."""
+def walking(
+    folder: Path,
+    redis_url: str,
+    *,
+    lease_seconds: float = 3,
+    start_workers: bool = True,
+    with_users: bool = True,
+) -> Iterator[Walk]:
+    """The project of `walk/` in a folder of its own, with all its workers ready, unless the test starts its own.
+
+    `redis_url` is that of the server's owner; each worker, and the client, is a Redis user of its own, or none.
+    """
     folder.chmod(0o755)  # pytest makes it private to root, and tools never run as root
     for file in PROJECT.glob("*.*"):
         shutil.copy(file, folder / file.name)
-    settings = load_settings(folder, redis_url=redis_url, lease_seconds=lease_seconds)
+    address: dict[str, object] = {"redis_url": redis_url}
+    if with_users:
+        address = {"redis_url": without_user(redis_url), "redis_users": Path("users.json")}
+    settings = load_settings(folder, lease_seconds=lease_seconds, **address)
+    if with_users:
+        let_in(redis_url, settings)
     lines: list[str] = []
     with (
         ModelServer(load_script(folder / "model_script.toml")) as model,
         ProcessGroup(on_line=lambda name, line: lines.append(f"{name} | {line}")) as processes,
     ):
-        walk = Walk(Client(redis_url), settings, processes, model, lines)
-        processes.start(
-            agent_worker(walk, name="agents"), *(tool_worker(walk, pool, name=pool) for pool in settings.pools)
-        )
+        walk = Walk(Client(url_of(settings)), settings, processes, model, lines)
+        if start_workers:
+            processes.start(
+                agent_worker(walk, name="agents"), *(tool_worker(walk, pool, name=pool) for pool in settings.pools)
+            )
         yield walk
         walk.client.close()
 
@@ -58,12 +78,27 @@ def walking(folder: Path, redis_url: str, *, lease_seconds: float = 3) -> Iterat
 def agent_worker(walk: Walk, *, name: str) -> ChildCommand:
     """The worker that holds the model's key."""
     model = {"OPENAI_BASE_URL": walk.model.base_url, "OPENAI_API_KEY": "sk-of-the-agent-worker"}
-    return _worker(walk.settings, name, "workers.agent_worker", model)
+    return _worker(resolved(walk.settings, AGENTS), name, "workers.agent_worker", model)
 
 
 def tool_worker(walk: Walk, pool: str, *, name: str) -> ChildCommand:
     """A worker of the pool."""
-    return _worker(walk.settings, name, "workers.tool_worker", {"ERRANDRY_WORKER_POOL": pool})
+    settings = resolved(walk.settings, pool_user(pool))
+    return _worker(settings, name, "workers.tool_worker", {"ERRANDRY_WORKER_POOL": pool})
+
+
+def flower(walk: Walk) -> ChildCommand:
+    """Flower, on a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    return ChildCommand(
+        name="flower",
+        command=[sys.executable, "-P", "-m", "workers.cli", "flower", "--port", str(port)],
+        env={**_environment(resolved(walk.settings, FLOWER)), "PYTHONUNBUFFERED": "1"},
+        cwd=walk.settings.project_dir,
+        ready_line=re.compile("Flower is ready at"),
+        ready_timeout_seconds=60,
+    )
 
 
 def kill(walk: Walk, name: str) -> None:
@@ -72,25 +107,29 @@ def kill(walk: Walk, name: str) -> None:
     wait_until(lambda: name not in walk.processes.pids(), f"{name} is gone")
 
 
-def dying(command: ChildCommand, *, at: str, flag: Path) -> ChildCommand:
-    """The same worker, which kills itself at a telemetry event (`name:occurrence`); the flag says that it has."""
+def breakable(command: ChildCommand, folder: Path) -> ChildCommand:
+    """The same worker, which breaks itself at telemetry events as the bench in the folder orders."""
     words = list(command.command)
     module = words.index("-A") + 1
-    more = {"DYING_MODULE": words[module], "DYING_AT": at, "DYING_FLAG": str(flag)}
-    words[module] = "tests.support.dying"
+    more = {"BREAKING_MODULE": words[module], "BREAKING_FOLDER": str(folder)}
+    words[module] = "tests.support.breaking"
     return replace(command, command=words, env={**command.env, **more})
 
 
 def _worker(settings: Settings, name: str, module: str, more: dict[str, str]) -> ChildCommand:
     """A worker as Celery's own command starts it."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ERRANDRY_", "OPENAI_"))}
-    root = Path(__file__).parents[2]
     return ChildCommand(
         name=name,
         command=[sys.executable, "-m", "celery", "-A", module, "worker", "--pool=threads", "--concurrency=4",
                  f"--hostname={name}@test", "--without-gossip", "--without-mingle", "--task-events", "--loglevel=INFO"],
-        env={**kept, **settings.as_environment(), **more, "PYTHONPATH": f"{root}:{settings.project_dir}"},
+        env={**_environment(settings), **more},
         cwd=settings.project_dir,
         ready_line=_READY,
         ready_timeout_seconds=60,
     )  # fmt: skip
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ERRANDRY_", "OPENAI_", "FLOWER_"))}
+    path = f"{Path(__file__).parents[2]}:{settings.project_dir}"
+    return {**kept, **settings.as_environment(), "PYTHONPATH": path}

@@ -29,7 +29,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(
         dead,
         name="dead",
-        help="List, show and requeue dead letters: runs and calls that killed three workers, and were set aside.",
+        help="List, show and requeue dead letters: runs and calls that killed three workers, and messages that were "
+        "refused.",
         epilog="Example: errandry dead list",
     )
 
@@ -63,11 +64,14 @@ def show(letter_id: LetterId, as_json: Json = False) -> None:
         return
     say(f"letter   {letter.id}")
     say(f"kind     {letter.kind}")
-    say(f"run      {letter.run_id}")
+    say(f"queue    {letter.queue}" if letter.kind == "message" else f"run      {letter.run_id}")
     if letter.kind == "call":
         say(f"call     step {letter.step}: {letter.tool_call_id} of {letter.tool_name}, pool {letter.pool}")
     say(f"buried   {_when(letter)}")
     say(f"reason   {letter.reason}")
+    if letter.kind == "message":
+        say("Nothing of the message was kept. Find out who may push onto this queue.", style="yellow")
+        return
     say(f"errandry show {letter.run_id}      (the run as far as it came)", style="yellow")
     say(f"errandry dead requeue {letter.id}      (once the cause is mended)", style="yellow")
 

@@ -23,7 +23,11 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     release: Annotated[
-        bool, typer.Option("--release", help="Also say which unfinished runs the code at hand could not carry on.")
+        bool,
+        typer.Option(
+            "--release",
+            help="Also say which unfinished runs the code at hand could not carry on, and whose tools have changed.",
+        ),
     ] = False,
     no_sandbox: Annotated[
         bool, typer.Option("--no-sandbox", help="Do not try the pools' sandboxes: no tool worker is to run here.")

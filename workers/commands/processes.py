@@ -85,8 +85,13 @@ def up(
     ] = 5555,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Leave Flower out.")] = False,
     drain_seconds: Annotated[
-        float, typer.Option(min=0, help="How long workers may finish what they hold when they are stopped.")
-    ] = 30.0,
+        float | None,
+        typer.Option(
+            min=0,
+            help="How long workers may finish what they hold when they are stopped; drain_seconds of errandry.toml by "
+            "default. Then they hand it back.",
+        ),
+    ] = None,
 ) -> int:
     """Start all processes of the project on this machine, until Ctrl-C.
 
@@ -116,7 +121,8 @@ def agent_worker(
     """Run an agent worker: it carries runs on and calls the model. The only process that needs the model's key.
 
     Imports the agents that errandry.toml lists; its folder is importable. SIGTERM and Ctrl-C drain: the worker takes
-    nothing new, finishes what it holds, and leaves.
+    nothing new, finishes what it holds within drain_seconds of errandry.toml, and leaves; runs that it cannot finish
+    go to another worker at once, from their last save. A second signal, or SIGQUIT, hands them back at once.
     """
     from workers.commands import workers_command  # noqa: PLC0415 - everything heavy, only now
 
@@ -136,7 +142,8 @@ def tool_worker(
     """Run a tool worker of one pool: it executes calls, each in a sandboxed process of its own.
 
     Needs neither the agents nor a model's key. SIGTERM and Ctrl-C drain: the worker takes nothing new, finishes what
-    it holds, and leaves.
+    it holds within drain_seconds of errandry.toml, and leaves; calls that it cannot finish are stopped, and reported or
+    executed again elsewhere, as their on_lost says. A second signal, or SIGQUIT, stops them at once.
     """
     from workers.commands import workers_command  # noqa: PLC0415 - everything heavy, only now
 

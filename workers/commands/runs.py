@@ -101,10 +101,9 @@ def submit(
             deadline_seconds=deadline_seconds,
             metadata=dict(_pair(entry) for entry in metadata or ()),
         )
-        if do_follow:
-            return _follow(run, as_json=as_json)
-        typer.echo(json.dumps({"run_id": run.run_id}) if as_json else run.run_id)
-    return 0
+        if not (as_json and do_follow):  # each event names it
+            typer.echo(json.dumps({"run_id": run.run_id}) if as_json else run.run_id)
+        return _follow(run, as_json=as_json) if do_follow else 0
 
 
 def list_runs(
@@ -135,10 +134,12 @@ def show(run_id: RunId, as_json: Json = False) -> None:
 
     with open_client() as client:
         output = client.output(run_id)
+        # Answers are kept beside the run until it goes on with all of them.
+        unanswered = [] if output.status.is_finished else client.pending(run_id)
     if as_json:
         typer.echo(output.to_json())
     else:
-        print_run(output)
+        print_run(output, unanswered=unanswered)
 
 
 def follow(run_id: RunId, as_json: Json = False) -> int:

@@ -15,7 +15,7 @@ from workers.terminal import say
 from workers.up import ModelServerChoice, Running, has_endpoint, running
 
 
-def run_up(settings: Settings, *, flower_port: int | None, drain_seconds: float) -> int:
+def run_up(settings: Settings, *, flower_port: int | None, drain_seconds: float | None) -> int:
     """Run the project until Ctrl-C or SIGTERM; returns 0 after an orderly end."""
     model = _model_server(settings)
     try:

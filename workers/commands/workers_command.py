@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from queues.acl import FLOWER
 from queues.redis_url import resolved
 from queues.settings import Settings
 from workers import agent_worker, flower, tool_worker
@@ -35,8 +36,8 @@ def run_agent_worker(settings: Settings, *, concurrency: int | None, node: str, 
 def run_tool_worker(settings: Settings, pool: str, *, concurrency: int | None, node: str, loglevel: str) -> int:
     """Run a tool worker of the pool until it is told to leave; returns its exit code."""
     log_to_stderr(loglevel)
-    app = tool_worker.build(settings, pool)
-    at_once = concurrency or settings.pools[pool].concurrency
+    at_once = concurrency or tool_worker.pool_named(settings, pool).concurrency
+    app = tool_worker.build(settings, pool, concurrency=at_once)
     return run_worker(
         app,
         arguments(node=node, concurrency=at_once, loglevel=loglevel),
@@ -54,7 +55,7 @@ def run_flower(settings: Settings, *, address: str, port: int, basic_auth: Seque
     for name in ("tornado.access", "flower.inspector"):
         logging.getLogger(name).setLevel(logging.ERROR)
     flower.serve(
-        resolved(settings),
+        resolved(settings, FLOWER),
         address=address,
         port=port,
         basic_auth=basic_auth,

@@ -34,19 +34,30 @@ class SandboxLevel(StrEnum):
     """How much stands between the tool and this machine."""
 
     NS = "ns"
+    SHARED = "shared"
+    LANDLOCK = "landlock"
+    SEATBELT = "seatbelt"
     NONE = "none"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one call may use; each of them holds for the whole process tree of the call."""
+    """What one call may use; each of them holds for the whole process tree of the call.
+
+    Only `file_mb` and `open_files` are counted for each file and each process: the kernel has no other way.
+    """
 
     wall_seconds: float = 30
     cpu_seconds: float = 10
     memory_mb: int = 256
     pids: int = 64
     output_kb: int = 1024
+    stdout_kb: int = 16
     disk_mb: int = 64
+    inodes: int = 16384
+    file_mb: int = 64
+    open_files: int = 256
+    workspace_mb: int = 0
 
     @classmethod
     def from_settings(cls, settings: SandboxSettings) -> Self:
@@ -57,7 +68,12 @@ class Limits:
             memory_mb=settings.memory_mb,
             pids=settings.pids,
             output_kb=settings.output_kb,
+            stdout_kb=settings.stdout_kb,
             disk_mb=settings.disk_mb,
+            inodes=settings.inodes,
+            file_mb=settings.largest_file_mb,
+            open_files=settings.open_files,
+            workspace_mb=settings.workspace_mb,
         )
 
 
@@ -87,7 +103,11 @@ class ToolDescription:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call ended; every number is measured outside the wall, never taken from the tool's own answer."""
+    """How a call ended; every number is measured outside the wall, never taken from the tool's own answer.
+
+    `detail` says what stood around this call and how it came to its end: status, namespaces, filter, Landlock, what
+    measured its memory, whether a spare served it.
+    """
 
     outcome: CallOutcome
     content: str
@@ -97,6 +117,7 @@ class Outcome:
     peak_memory_mb: float | None
     truncated: bool
     level: SandboxLevel
+    detail: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 class Sandbox(Protocol):
@@ -105,6 +126,11 @@ class Sandbox(Protocol):
     @property
     def level(self) -> SandboxLevel:
         """How much this wall holds."""
+        ...
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What this wall leaves open, in words."""
         ...
 
     def describe(self) -> list[ToolDescription]:

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterable
 
 
-def interpreter(python_path: Iterable[str], *, chdir: str | None = None) -> list[str]:
-    """The command line of the runner: isolated from environment and user site, with the worker's own import path."""
+def interpreter(python_path: Iterable[str], *, module: str, chdir: str | None = None) -> list[str]:
+    """The command line of a module's `main`: isolated from environment and user site, with the worker's import path."""
     path = json.dumps(list(python_path))
     script = (
         f"import os, sys; {f'os.chdir({chdir!r}); ' if chdir is not None else ''}"
         f"sys.path[:] = {path}; "
-        "from workers.sandbox.runner import main; main()"
+        f"from {module} import main; main()"
     )
     return [sys.executable, "-I", "-B", "-c", script]

@@ -1,4 +1,4 @@
-"""The wall made of Linux namespaces: which bubblewrap program, and the words it is started with.
+"""The outer wall, made of Linux namespaces: which bubblewrap program, and the words it is started with.
 
 It never starts it (the launcher does) and never does without a part of the wall: what cannot be had is refused.
 """
@@ -14,15 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from workers.sandbox.base import Limits, SandboxUnavailableError
+from workers.sandbox.confinement import SCRATCH, SHARED_MEMORY, SHARED_MEMORY_MB, UID_INSIDE, WORKSPACE
 from workers.sandbox.launching import Launcher
 from workers.sandbox.visible import OWN_ETC, View
 
 OLDEST = (0, 8)
 SYSTEM_PATH = "/usr/bin:/bin:/usr/local/bin"
-UID_INSIDE = 1000
-SHARED_MEMORY_MB = 16
-# Behind stdout, stderr, request and answer; see `process`.
-FILTERS_FD = 5
 
 
 def find_bubblewrap() -> Path:
@@ -61,22 +58,43 @@ def stage_for(view: View, program: Path) -> list[Path]:
     return sorted({*own, program_dir})
 
 
-def wall(
-    view: View, limits: Limits, launcher: Launcher, *, program: Path, network: bool, environment: Mapping[str, str]
+def outer_wall(
+    view: View,
+    limits: Limits,
+    launcher: Launcher,
+    *,
+    program: Path,
+    network: bool,
+    environment: Mapping[str, str],
+    capable: bool = True,
+    proc: bool = True,
 ) -> list[str]:
-    """The command line up to the program that is to run behind the wall."""
+    """The command line up to the zygote that is to run behind this wall, with the files as they exist now.
+
+    The zygote is root of a user namespace in which it may mount and unshare, and nowhere else: so it is started as user
+    0 there, without any other capability, and without bubblewrap's own second user namespace. One that is not `capable`
+    may do neither, and all its calls see what it sees. Without `proc` there is an empty folder in its place.
+    """
     words = [launcher.place_of(program), "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
-    words += ["--unshare-cgroup", "--disable-userns", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    words += ["--unshare-cgroup", "--die-with-parent", "--new-session", "--as-pid-1"]
+    words += ["--cap-drop", "ALL"]
+    # The second one is what the kernel asks of whoever maps user 0 into a namespace below, as each call does.
+    words += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETFCAP"] if capable else []
     words += [] if network else ["--unshare-net"]
-    words += ["--uid", str(UID_INSIDE), "--gid", str(UID_INSIDE), "--hostname", "sandbox"]
+    user = "0" if capable else str(UID_INSIDE)
+    words += ["--uid", user, "--gid", user, "--hostname", "sandbox"]
     for link, place in view.links:
         words += ["--symlink", link, place]
-    # Scratch comes first, so that a project that lies below /tmp is shown on top of it.
-    words += ["--proc", "/proc", "--dev", "/dev"]
-    words += ["--size", str(min(limits.disk_mb, SHARED_MEMORY_MB) << 20), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
-    words += ["--size", str(limits.disk_mb << 20), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
+    # Scratch comes first, so that a project that lies below /tmp is shown on top of it. Calls cover it with their own.
+    words += ["--proc", "/proc"] if proc else _covered([Path("/proc")])
+    words += ["--dev", "/dev"]
+    for place, megabytes in ((SHARED_MEMORY, min(limits.disk_mb, SHARED_MEMORY_MB)), (SCRATCH, limits.disk_mb)):
+        words += ["--size", str(megabytes << 20), "--perms", "1777", "--tmpfs", place]
+    if limits.workspace_mb:
+        room = ["--size", str(limits.workspace_mb << 20), "--perms", "1777", "--tmpfs"]
+        words += [*(["--dir"] if capable else room), WORKSPACE]
     for bind in (*view.system, *view.trees):
-        words += ["--ro-bind", launcher.place_of(bind.source), str(bind.place)]
+        words += ["--bind" if bind.writable else "--ro-bind", launcher.place_of(bind.source), str(bind.place)]
     folders, files = view.masked()
     inner = [folder for folder in folders if folder.is_relative_to(view.project_dir)]
     outer = [folder for folder in folders if folder not in inner]
@@ -88,11 +106,19 @@ def wall(
         words += ["--remount-ro", str(folder)]
     for file in files:
         words += ["--ro-bind", "/dev/null", str(file)]
-    words += ["--seccomp", str(FILTERS_FD)]
     words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(view.project_dir), "--clearenv"]
     for name, value in environment.items():
         words += ["--setenv", name, value]
     return [*words, "--"]
+
+
+def carried(view: View) -> tuple[str, ...]:
+    """The places below the scratch that are shown on top of it, the outermost ones."""
+    places = sorted({bind.place for bind in (*view.trees, *view.uncovered)}, key=lambda place: len(place.parts))
+    below = [place for place in places if place.is_relative_to(SCRATCH) or place.is_relative_to(SHARED_MEMORY)]
+    return tuple(
+        str(place) for place in below if not any(place != other and place.is_relative_to(other) for other in below)
+    )
 
 
 def _covered(folders: Sequence[Path]) -> list[str]:

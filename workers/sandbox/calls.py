@@ -21,44 +21,66 @@ from workers.sandbox.base import (
     ToolDescription,
     ToolsUnreadableError,
 )
+from workers.sandbox.cgroups import CallGroups
+from workers.sandbox.children import Child, Children
+from workers.sandbox.egress.inside import proxy_environment
+from workers.sandbox.egress.proxy import EgressProxy
 from workers.sandbox.launching import Launcher
 from workers.sandbox.output import clean, cut_middle, redact
 from workers.sandbox.process import Ended, Order, execute
-from workers.sandbox.verdict import Verdict, judge
+from workers.sandbox.references import SecretUnavailableError
+from workers.sandbox.verdict import Status, Verdict, judge
+from workers.sandbox.ways_out import way_out
 from workers.sandbox.wire import answer_limit_bytes, request_bytes
+from workers.sandbox.workspace import Workspace, WorkspaceStore, carried, not_kept, run_of
 
 KEY_VARIABLE = "ERRANDRY_IDEMPOTENCY_KEY"
+ATTEMPTS = 3
 DESCRIBE_BYTES = 4 << 20
 DESCRIBE_SECONDS = 60
 _DESCRIPTION = TypeAdapter(ToolDescription)
 
 
 class ProcessSandbox:
-    """Runs each call in a fresh process that `command_line` puts behind its wall."""
+    """Hands each call to a process of its own that `children` give, and says how it ended.
+
+    `secrets` are asked for at each call; `detail` is what every result is reported with; `described` is told when the
+    tools were read.
+    """
 
     def __init__(
         self,
         *,
         level: SandboxLevel,
         limits: Limits,
-        launcher: Launcher,
-        command_line: Callable[[], tuple[Sequence[str], Mapping[str, str]]],
+        launcher: Launcher | None,
+        children: Children,
         tools: Sequence[str],
         project_dir: Path,
         environment: Mapping[str, str],
-        secrets: Mapping[str, str],
-        filters: bytes = b"",
+        secrets: Callable[[], Mapping[str, str]],
+        groups: CallGroups | None = None,
+        proxy: EgressProxy | None = None,
+        workspaces: WorkspaceStore | None = None,
+        detail: Mapping[str, JsonValue] | None = None,
+        gaps: Sequence[str] = (),
+        described: Callable[[], None] | None = None,
     ) -> None:
         self._level = level
-        self._walled = level is not SandboxLevel.NONE
+        self._counted = level not in (SandboxLevel.NONE, SandboxLevel.LANDLOCK)
         self._limits = limits
         self._launcher = launcher
-        self._command_line = command_line
+        self._children = children
         self._tools = tuple(tools)
         self._project_dir = project_dir
-        self._environment = dict(environment)
-        self._secrets = dict(secrets)
-        self._filters = filters
+        self._environment = {**environment, **(proxy_environment() if proxy is not None else {})}
+        self._secrets = secrets
+        self._groups = groups
+        self._proxy = proxy
+        self._workspaces = workspaces
+        self._detail = dict(detail or {})
+        self._gaps = tuple(gaps)
+        self._when_described = described
         self._source_of: dict[str, str] = {}
 
     @property
@@ -66,25 +88,43 @@ class ProcessSandbox:
         """How much this wall holds."""
         return self._level
 
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What this wall leaves open, in words."""
+        return self._gaps
+
     def close(self) -> None:
         """Kill what still runs; a repeat does nothing."""
-        self._launcher.close()
+        self._children.close()
+        if self._launcher is not None:
+            self._launcher.close()
+        if self._groups is not None:
+            self._groups.close()
+        if self._proxy is not None:
+            self._proxy.close()
 
     def describe(self) -> list[ToolDescription]:
         """The pool's tools, read behind the wall; raises `ToolsUnreadableError`."""
+        secrets = self._secrets()
         request = request_bytes(
             "describe",
             tools=self._tools,
             project_dir=str(self._project_dir),
             environment=self._environment,
-            secrets=self._secrets,
+            secrets=secrets,
             limits=self._limits,
-            walled=self._walled,
         )
-        verdict = self._execute(request, wall_seconds=DESCRIBE_SECONDS, answer_bytes=DESCRIBE_BYTES)[1]
+        order = self._order(request, wall_seconds=DESCRIBE_SECONDS, answer_bytes=DESCRIBE_BYTES)
+        child = self._children.take()
+        with way_out(self._proxy, child, {}):
+            _, verdict = self._execute(child, order, secrets, cancelled=threading.Event())
         if verdict.outcome is not CallOutcome.SUCCEEDED or verdict.answer is None:
-            raise ToolsUnreadableError(self._leaving(f"The tools of this pool cannot be loaded. {verdict.content}"))
-        return self._described(verdict.answer.tools)
+            words = f"The tools of this pool cannot be loaded. {verdict.content}"
+            raise ToolsUnreadableError(_leaving(words, secrets))
+        descriptions = self._described(verdict.answer.tools)
+        if self._when_described is not None:
+            self._when_described()
+        return descriptions
 
     def _described(self, tools: list[dict[str, JsonValue]]) -> list[ToolDescription]:
         descriptions: list[ToolDescription] = []
@@ -105,23 +145,67 @@ class ProcessSandbox:
 
     def run(self, call: SandboxCall, *, cancelled: threading.Event) -> Outcome:
         """Execute one call; see `base.Sandbox.run`."""
+        try:
+            secrets = self._secrets()
+        except SecretUnavailableError as error:
+            return self._unbegun(CallOutcome.FAILED, Status.TOOL_ERROR, str(error))
+        if self._workspaces is None:
+            return self._run(call, secrets, None, cancelled=cancelled)
+        with self._workspaces.hold(run_of(call.idempotency_key), self._level, cancelled=cancelled) as workspace:
+            if workspace is None:
+                words = "The call was cancelled while it waited for another call of this run to be done."
+                return self._unbegun(CallOutcome.CANCELLED, Status.CANCELLED, words)
+            return self._run(call, secrets, workspace, cancelled=cancelled)
+
+    def _unbegun(self, outcome: CallOutcome, status: Status, words: str) -> Outcome:
+        """The outcome of a call for which nothing was started."""
+        return Outcome(
+            outcome=outcome,
+            content=words,
+            exit_code=None,
+            wall_seconds=0,
+            cpu_seconds=0,
+            peak_memory_mb=None,
+            truncated=False,
+            level=self._level,
+            detail={**self._detail, "status": status.value},
+        )
+
+    def _run(
+        self,
+        call: SandboxCall,
+        secrets: Mapping[str, str],
+        workspace: Workspace | None,
+        *,
+        cancelled: threading.Event,
+    ) -> Outcome:
         known = self._source_of.get(call.tool_name)
         request = request_bytes(
             "call",
             tools=self._tools if known is None else (known,),
             project_dir=str(self._project_dir),
             environment={**self._environment, KEY_VARIABLE: call.idempotency_key},
-            secrets=self._secrets,
+            secrets=secrets,
             limits=self._limits,
-            walled=self._walled,
             tool_name=call.tool_name,
             tool_args=call.tool_args,
+            workspace=workspace.described() if workspace is not None else None,
         )
         wall = min(call.timeout_seconds or self._limits.wall_seconds, self._limits.wall_seconds)
-        ended, verdict = self._execute(
-            request, wall_seconds=wall, answer_bytes=answer_limit_bytes(self._limits), cancelled=cancelled
-        )
-        content, cut = cut_middle(self._leaving(verdict.content), self._limits.output_kb * 1024)
+        order = self._order(request, wall_seconds=wall, answer_bytes=answer_limit_bytes(self._limits))
+        for attempt in range(ATTEMPTS):
+            child = self._children.take()
+            reported = {**child.reported, "spare": child.spare}
+            with way_out(self._proxy, child, reported), carried(order, workspace) as full_order:
+                ended, verdict = self._execute(child, full_order, secrets, cancelled=cancelled)
+            # Its zygote went away before it read a word: nothing was begun, so nothing is repeated.
+            if ended.begun or attempt + 1 == ATTEMPTS:
+                break
+        if workspace is not None and verdict.answer is not None:
+            workspace.keep()
+            if workspace.problem:
+                verdict = not_kept(verdict, workspace.problem)
+        content, cut = cut_middle(_leaving(verdict.content, secrets), self._limits.output_kb * 1024)
         streams_cut = verdict.outcome is not CallOutcome.SUCCEEDED and (
             ended.stdout.truncated or ended.stderr.truncated
         )
@@ -134,26 +218,32 @@ class ProcessSandbox:
             peak_memory_mb=ended.usage.memory_bytes / (1 << 20),
             truncated=cut or streams_cut or (verdict.answer is not None and verdict.answer.truncated),
             level=self._level,
+            detail={
+                **self._detail,
+                **reported,
+                "status": verdict.status.value,
+                "cpu_user_seconds": round(ended.cpu_user_seconds, 6),
+                "cpu_system_seconds": round(ended.cpu_system_seconds, 6),
+            },
         )
 
-    def _execute(
-        self, request: bytes, *, wall_seconds: float, answer_bytes: int, cancelled: threading.Event | None = None
-    ) -> tuple[Ended, Verdict]:
-        argv, environment = self._command_line()
-        order = Order(
-            argv=argv,
-            environment=environment,
+    def _order(self, request: bytes, *, wall_seconds: float, answer_bytes: int) -> Order:
+        return Order(
             request=request,
             limits=self._limits,
             wall_seconds=wall_seconds,
             answer_bytes=answer_bytes,
-            walled=self._walled,
-            filters=self._filters,
+            counted=self._counted,
         )
-        ended = execute(self._launcher, order, cancelled=cancelled or threading.Event())
-        ended.stdout_text = ended.stdout.text(self._secrets)
-        ended.stderr_text = ended.stderr.text(self._secrets)
-        return ended, judge(ended, limits=self._limits, wall_seconds=wall_seconds)
 
-    def _leaving(self, text: str) -> str:
-        return redact(clean(text), self._secrets)
+    def _execute(
+        self, child: Child, order: Order, secrets: Mapping[str, str], *, cancelled: threading.Event
+    ) -> tuple[Ended, Verdict]:
+        ended = execute(child, order, cancelled=cancelled)
+        ended.stdout_text = ended.stdout.text(secrets)
+        ended.stderr_text = ended.stderr.text(secrets)
+        return ended, judge(ended, limits=self._limits, wall_seconds=order.wall_seconds)
+
+
+def _leaving(text: str, secrets: Mapping[str, str]) -> str:
+    return redact(clean(text), secrets)

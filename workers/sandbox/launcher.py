@@ -9,7 +9,6 @@ user may not reach them any more.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import resource  # noqa: F401 - os.wait4 would import it late
@@ -19,14 +18,15 @@ import socket
 import time
 from dataclasses import dataclass
 
+from workers.sandbox import kernel
 from workers.sandbox.staging import drop_privileges, stage
-from workers.sandbox.watching import descendants
+from workers.sandbox.watching import children_of, descendants
 
 MESSAGE_BYTES = 200_000
 FIRST_FREE_FD = 16
 KILL_AGAIN_SECONDS = 0.2
-
-_PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 38, 36
+# The one that watches a namespace tells when it is empty; it is given this time, for that is what is waited for.
+WATCHER_SECONDS = 2
 
 
 @dataclass
@@ -36,6 +36,7 @@ class _Child:
     supervisor: socket.socket
     walled: bool
     kill_again_at: float | None = None
+    killed_at: float = float("inf")
 
 
 class Launcher:
@@ -108,7 +109,7 @@ class Launcher:
         for fd in (child.pidfd, supervisor.fileno()):
             self._by_fd[fd] = child
             self._poll.register(fd, select.POLLIN)
-        self._say(supervisor, {"pid": pid})
+        self._say(supervisor, {"started": True, "pid": pid})
 
     def _attend(self, child: _Child, fd: int) -> None:
         if fd == child.pidfd:
@@ -126,13 +127,15 @@ class Launcher:
         if outer or not below:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
-        child.kill_again_at = time.monotonic() + KILL_AGAIN_SECONDS
+        now = time.monotonic()
+        child.killed_at = min(child.killed_at, now)
+        child.kill_again_at = now + KILL_AGAIN_SECONDS
 
     def _kill_again(self) -> None:
         now = time.monotonic()
         for child in list(self._children.values()):
             if child.kill_again_at is not None and child.kill_again_at <= now:
-                self._kill(child, outer=True)
+                self._kill(child, outer=not child.walled or now - child.killed_at > WATCHER_SECONDS)
 
     def _bury(self, child: _Child) -> None:
         # Before it is reaped its number still names its group: what it left in there goes with it.
@@ -143,7 +146,8 @@ class Launcher:
             child.supervisor,
             {
                 "exit_code": os.waitstatus_to_exitcode(status),
-                "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                "cpu_user": usage.ru_utime,
+                "cpu_system": usage.ru_stime,
                 "peak_kb": usage.ru_maxrss,
             },
         )
@@ -154,6 +158,16 @@ class Launcher:
         os.close(child.pidfd)
         child.supervisor.close()
         del self._children[child.pid]
+        if child.walled:
+            self._kill_strays()
+
+    def _kill_strays(self) -> None:
+        """A zygote that has no namespace leaves its orphans here; while it lives they are its own."""
+        for pid in children_of(os.getpid()):
+            if pid not in self._children:
+                for stray in (pid, *descendants(pid)):
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(stray, signal.SIGKILL)
 
     def _reap_orphans(self) -> None:
         # As the subreaper this process inherits what a killed tree leaves; in a container nobody else would reap it.
@@ -188,9 +202,8 @@ def main(control_fd: int) -> None:
     staged, words = _staged(plan["stage"], uid=plan["uid"], gid=plan["gid"])
     if plan["uid"] is not None:
         drop_privileges(plan["uid"], plan["gid"])
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C drains the supervisor; it decides what becomes of the calls
     os.umask(0o077)
     placeholder = os.open("/dev/null", os.O_RDONLY)

@@ -6,7 +6,16 @@ It never decides how a call ended, and it imports the standard library only, for
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
+
+# Shorter ones, encoded, are too common to stand for a secret.
+_LEAST_ENCODED_BYTES = 6
+_LEAST_LINE = 20
+# An answer inside an answer inside an answer.
+_JSON_DEPTH = 3
 
 
 def clean(text: str) -> str:
@@ -29,16 +38,43 @@ def _joined(head: bytes, tail: bytes, *, missing: int) -> str:
 
 
 def redact(text: str, secrets: Mapping[str, str]) -> str:
-    """The text with each secret's value replaced by a mark that names it, also where it stands inside JSON."""
+    """The text with each secret's value replaced by a mark that names it.
+
+    Also where it stands inside JSON or an address, or was written in base64 or as hexadecimal digits. A tool that wants
+    to give a secret away can always write it in another way; what this prevents is an accident.
+    """
     for name, secret in sorted(secrets.items(), key=lambda item: -len(item[1])):
         for form in _forms(secret):
             text = text.replace(form, f"[secret {name}]")
     return text
 
 
-def _forms(secret: str) -> list[str]:
-    forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
-    return sorted((form for form in forms if form), key=len, reverse=True)
+@lru_cache(maxsize=256)
+def _forms(secret: str) -> tuple[str, ...]:
+    """The ways in which the value may be written, the longest first."""
+    forms = {secret, repr(secret)[1:-1]}
+    for _ in range(_JSON_DEPTH):
+        forms |= {json.dumps(form, ensure_ascii=ascii_only)[1:-1] for form in forms for ascii_only in (True, False)}
+    # Whoever prints a key often prints it line by line.
+    forms |= {line for line in secret.splitlines() if len(line) >= _LEAST_LINE and not line.startswith("-----")}
+    raw = secret.encode("utf-8", "replace")
+    if len(raw) >= _LEAST_ENCODED_BYTES:
+        forms |= {quote(raw, safe=""), quote(raw), quote_plus(raw), raw.hex(), raw.hex().upper(), *_in_base64(raw)}
+    return tuple(sorted((form for form in forms if form), key=len, reverse=True))
+
+
+def _in_base64(raw: bytes) -> set[str]:
+    """What base64 makes of the value wherever it stands in a longer text, as in the header of a basic authorization.
+
+    Three bytes become four letters, so there are three ways; the letters at both ends depend on the neighbours too and
+    are left out.
+    """
+    forms = set()
+    for before in range(3):
+        letters = b64encode(bytes(before) + raw).decode()
+        core = letters[-(-8 * before // 6) : 8 * (before + len(raw)) // 6]
+        forms |= {core, core.replace("+", "-").replace("/", "_")}
+    return forms
 
 
 class Capture:
@@ -72,4 +108,4 @@ class Capture:
         head = redact(self._head.decode("utf-8", "ignore"), secrets).encode()
         tail = redact(self._tail.decode("utf-8", "ignore"), secrets).encode()
         missing = self.total_bytes - len(self._head) - len(self._tail)
-        return _joined(head[: len(head) - edge], tail[edge:], missing=missing)
+        return _joined(head[: max(0, len(head) - edge)], tail[edge:], missing=missing)

@@ -1,4 +1,4 @@
-"""Tries the wall out before anything is trusted to it: a real process behind it says what it can reach.
+"""Tries each zygote's wall out before a call is trusted to it: a real child behind it says what it can reach.
 
 It never asks for versions and never guesses; the words of a refusal are the machine's own, with the remedy added.
 """
@@ -6,16 +6,20 @@ It never asks for versions and never guesses; the words of a refusal are the mac
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from workers.sandbox.base import Limits, SandboxUnavailableError
-from workers.sandbox.launching import Launcher
-from workers.sandbox.process import Ended, Order, execute
+from workers.sandbox.children import Child
+from workers.sandbox.confinement import address_space_bytes
+from workers.sandbox.levels import Level
+from workers.sandbox.process import Order, execute
+from workers.sandbox.wire import parse_answer, probe_bytes
 
 PROBE_SECONDS = 30
 _USERNS = (
@@ -44,103 +48,90 @@ REMEDIES = {
 }
 OTHER_REMEDY = "Place the pool on a Linux host that allows unprivileged user namespaces."
 
-# Runs behind the wall; imports only what lies in the standard library's smallest part.
-_QUESTIONS = """
-import json, os, socket, sys
-asked = json.load(open(3))
-said = {"python": sys.version_info[:2] == tuple(asked["python"])}
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-said["capabilities"] = [int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")]
-said["no_new_privs"] = status["NoNewPrivs"].strip() == "1"
-said["filtered"] = status["Seccomp"].strip() == "2"
-said["canary"] = os.path.exists(asked["canary"])
-said["project"] = os.access(asked["project"], os.R_OK | os.X_OK) and not os.access(asked["project"], os.W_OK)
-try:
-    os.close(os.open("/proc/sys/kernel/core_pattern", os.O_WRONLY)); said["host_root"] = True
-except OSError:
-    said["host_root"] = False
-try:
-    open("/usr/errandry-probe", "w"); said["system_writable"] = True
-except OSError:
-    said["system_writable"] = False
-try:
-    open("/tmp/probe", "w").write("x"); said["scratch"] = True
-except OSError:
-    said["scratch"] = False
-try:
-    socket.create_connection(("127.0.0.1", asked["port"]), timeout=2).close(); said["network"] = True
-except OSError:
-    said["network"] = False
-said["pid"] = len([name for name in os.listdir("/proc") if name.isdigit()])
-os.write(4, json.dumps(said).encode())
-os._exit(0)
-"""
+_WORDS = {
+    "python": "its interpreter is another one",
+    "capabilities": "it has capabilities",
+    "bounding": "it could be given capabilities",
+    "no_new_privs": "it can gain privileges",
+    "filtered": "its system calls are not filtered",
+    "threads": "it is not alone in its process",
+    "canary": "it sees files of this machine's /tmp",
+    "project": "the project cannot be read there",
+    "project_writable": "it can write to the project",
+    "host_root": "it has the rights of this machine's root",
+    "system_writable": "it can write to the system",
+    "scratch": "it cannot write to its own /tmp",
+    "supervisor": "it can send signals to its supervisor",
+    "stranger": "it can send signals to other processes",
+    "namespaces": "it can make namespaces",
+    "mounts": "it can mount file systems",
+    "memory": "it gets more memory than its limit",
+    "processes": "it sees processes of this machine",
+    "descriptors": "it holds descriptors that are not its own",
+}
 
 
-def probe(
-    launcher: Launcher,
-    walled: Callable[[Sequence[str]], list[str]],
-    *,
-    project_dir: Path,
-    network: bool,
-    filters: bytes,
-) -> None:
-    """Start a process behind the wall and believe only what it finds; raises `SandboxUnavailableError` on any miss."""
+class Orders(Protocol):
+    """What gives children that have been asked nothing."""
+
+    def order(self) -> Child:
+        """A sealed child."""
+        ...
+
+
+def probe(zygote: Orders, level: Level) -> None:
+    """Have a child of the zygote try its wall and believe only what it finds; raises `SandboxUnavailableError`."""
     with (
         tempfile.NamedTemporaryFile(prefix="errandry-canary-", dir="/tmp") as canary,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
         Path(canary.name).chmod(0o644)
-        questions = {
+        asked = {
             "canary": canary.name,
             "port": listener.getsockname()[1],
-            "project": str(project_dir),
+            "project": level.plan.project_dir,
             "python": sys.version_info[:2],
+            "supervisor": os.getpid(),
+            "too_many_bytes": address_space_bytes(level.plan.limits) + 1,
         }
-        ended = _asked(launcher, walled([sys.executable, "-I", "-S", "-c", _QUESTIONS]), questions, filters)
+        child = zygote.order()
+        # Behind another machine's engine nobody here can tell.
+        owner = Path(f"/proc/{child.pid}").stat().st_uid if child.pid is not None else None
+        ended = execute(child, _order(asked), cancelled=threading.Event())
     if ended.exit_code != 0:
-        raise SandboxUnavailableError(_refusal(ended, launcher.words))
-    problems = _problems(json.loads(ended.answer), network=network)
+        raise refusal(ended.stderr.text({}) or f"its first process ended with status {ended.exit_code}", "")
+    try:
+        said = json.loads(parse_answer(ended.answer).content)
+    except ValueError as error:
+        raise refusal(f"its first process answered nonsense: {error}", "") from error
+    problems = [_words(name, wanted) for name, wanted in level.expected.items() if said.get(name) != wanted]
+    if owner == 0:
+        problems.append("it runs as this machine's root")
     if problems:
         raise SandboxUnavailableError(
             f"The sandbox was tried out and does not hold: {'; '.join(problems)}. {OTHER_REMEDY}"
         )
 
 
-def _asked(launcher: Launcher, argv: Sequence[str], questions: dict[str, object], filters: bytes) -> Ended:
-    order = Order(
-        argv=argv,
-        environment={},
-        request=json.dumps(questions).encode(),
-        limits=Limits(wall_seconds=PROBE_SECONDS, cpu_seconds=PROBE_SECONDS),
+def _words(name: str, wanted: object) -> str:
+    if name == "network":
+        return "it does not reach the network that it was promised" if wanted else "it reaches this machine's network"
+    return _WORDS[name]
+
+
+def _order(asked: dict[str, object]) -> Order:
+    limits = Limits(wall_seconds=PROBE_SECONDS, cpu_seconds=PROBE_SECONDS, memory_mb=1 << 20)
+    return Order(
+        request=probe_bytes(asked),
+        limits=limits,
         wall_seconds=PROBE_SECONDS,
         answer_bytes=1 << 16,
-        walled=True,
-        filters=filters,
+        counted=True,
     )
-    return execute(launcher, order, cancelled=threading.Event())
 
 
-def _refusal(ended: Ended, launcher_words: str) -> str:
-    words = ended.stderr.text({}).strip() or f"it ended with status {ended.exit_code} and no words"
+def refusal(words: str, launcher_words: str) -> SandboxUnavailableError:
+    """The error for a wall that cannot be put up, in the machine's own words with the remedy."""
     remedy = next((remedy for sign, remedy in REMEDIES.items() if sign in words), OTHER_REMEDY)
     also = f" (Before that: {launcher_words}.)" if launcher_words else ""
-    return f"The sandbox does not start: {' '.join(words.split())}.{also} {remedy}"
-
-
-def _problems(said: dict[str, object], *, network: bool) -> list[str]:
-    held = {
-        "it has the rights of this machine's root": said["host_root"] is not False,
-        "it has capabilities": said["capabilities"] != [0] * 5,
-        "it can gain privileges": said["no_new_privs"] is not True,
-        "its system calls are not filtered": said["filtered"] is not True,
-        "it sees files of this machine's /tmp": said["canary"] is not False,
-        "it can write to the system": said["system_writable"] is not False,
-        "it cannot write to its own /tmp": said["scratch"] is not True,
-        "it reaches the network of this machine": not network and said["network"] is not False,
-        "it does not reach the network that it was promised": network and said["network"] is not True,
-        "the project cannot be read there, or can be written to": said["project"] is not True,
-        "it sees processes of this machine": not isinstance(said["pid"], int) or said["pid"] > 3,
-        "its interpreter is another one": said["python"] is not True,
-    }
-    return [words for words, is_so in held.items() if is_so]
+    return SandboxUnavailableError(f"The sandbox does not start: {' '.join(words.split()).rstrip('.')}.{also} {remedy}")

@@ -1,4 +1,4 @@
-"""The child's side of the wall: takes one request, loads the pool's tools, calls one of them, answers once.
+"""The call's side of the wall: says that it is ready, takes one request, calls one tool, answers once.
 
 It never sees the worker's environment, a model or the store. A tool finds here: the project, read-only, as current
 folder and first on `sys.path`; `/tmp` (also HOME) to write to; `ERRANDRY_IDEMPOTENCY_KEY`, the same in every attempt.
@@ -13,75 +13,91 @@ import inspect
 import io
 import json
 import os
-import resource
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any
 
 from agent_core.errors import ErrandryError
 from agent_core.registry import functions_of, load_object
 from agent_core.tools.context import RunContext
 from agent_core.tools.execution import encode_result
 from agent_core.tools.function import Function
+from workers.sandbox.confinement import ANSWER_FD, READY, REQUEST_FD, Plan, confine, first_to_go
+from workers.sandbox.looking import look
 from workers.sandbox.output import clean, cut_middle, redact
+from workers.sandbox.packing import open_workspace, pack_workspace
 
-REQUEST_FD = 3
-ANSWER_FD = 4
 ERROR_BYTES = 16 * 1024
-OPEN_FILES = 256
-# Libraries reserve far more addresses than they use; the limit that counts is the supervisor's watch over real use.
-ADDRESS_SPACE_FACTOR = 4
-LEAST_ADDRESS_SPACE_MB = 1024
 
 Request = dict[str, Any]
 Answer = dict[str, object]
+Loaded = Mapping[str, Sequence[Function]]
 
 
 def main() -> None:
-    """Serve the one request of this process and end it; only the process that read the request may answer it."""
-    with open(REQUEST_FD, "rb") as stream:
-        request: Request = json.load(stream)
-    os.set_inheritable(ANSWER_FD, False)
-    owner = os.getpid()
-    confine(request["limits"], walled=request["walled"])
-    os.environ.update(request["environment"])
-    os.environ.update(request["secrets"])
-    sys.path.insert(0, request["project_dir"])
+    """Serve the one request of a process of its own, which has no wall but the kernel's limits, and end it."""
+    for fd in (REQUEST_FD, ANSWER_FD):
+        os.set_inheritable(fd, False)
+    os._exit(serve(None, unwalled=True))
+
+
+def serve(loaded: Loaded | None, *, unwalled: bool = False) -> int:
+    """Say that the wall stands, take the request, answer it and return the status to end with.
+
+    An empty request asks for nothing. Only the process that read it may answer. What was `loaded` before the fork is
+    not loaded again.
+    """
+    os.write(ANSWER_FD, READY)
+    with os.fdopen(REQUEST_FD, "rb") as stream:
+        raw = stream.readline()
+        if not raw:
+            return 0
+        request: Request = json.loads(raw)
+        if unwalled:
+            _limit(request)
+        owner = os.getpid()
+        os.environ.update(request["environment"])
+        os.environ.update(request["secrets"])
+        try:
+            workspace = _workspace(request, stream)
+        except (OSError, tarfile.TarError) as error:
+            words = f"The workspace of this run cannot be restored: {explain(error, request['limits'])}"
+            _give(_sealed(_failure(words), request))
+            return _flushed(0)
+    if loaded is None:
+        sys.path.insert(0, request["project_dir"])
     try:
-        answer = {"describe": _describe, "call": _call}[request["verb"]](request)
+        answer = _VERBS[request["verb"]](request, loaded)
     except SystemExit as error:
-        _end(_status_of(error))
+        return _flushed(_status_of(error))
     except BaseException as error:
         answer = _failure(explain(error, request["limits"]))
     if os.getpid() != owner:
-        _end(1)
+        return _flushed(1)
     _give(_sealed(answer, request))
-    _end(0)
+    if workspace is not None:
+        _give(b"\n")
+        with os.fdopen(os.dup(ANSWER_FD), "wb") as stream:
+            pack_workspace(workspace, stream, own_processes=request["workspace"]["own_processes"])
+    return _flushed(0)
 
 
-def confine(limits: Mapping[str, Any], *, walled: bool) -> None:
-    """Lower this process's limits for good; the tool's code is not loaded yet."""
-    memory = max(limits["memory_mb"] * ADDRESS_SPACE_FACTOR, LEAST_ADDRESS_SPACE_MB) << 20
-    wanted = {
-        resource.RLIMIT_AS: memory,
-        resource.RLIMIT_FSIZE: limits["disk_mb"] << 20,
-        resource.RLIMIT_NOFILE: OPEN_FILES,
-        resource.RLIMIT_CPU: int(limits["cpu_seconds"]) + 1,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-    }
-    if walled:
-        # Counted within the namespace, whose reaper counts as well; without one it would count all that this user runs.
-        wanted[resource.RLIMIT_NPROC] = limits["pids"] + 1
-    for which, limit in wanted.items():
-        hard = resource.getrlimit(which)[1]
-        lowest = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(which, (lowest, lowest))
-    # If this machine runs short of memory, the tool goes first.
+def _workspace(request: Request, stream: IO[bytes]) -> str | None:
+    """The folder of the run's workspace, filled with what follows the request's line; None if the pool keeps none."""
+    wanted = request.get("workspace")
+    if wanted is None:
+        return None
+    return open_workspace(wanted["place"], stream if wanted["archive"] else None)
+
+
+def _limit(request: Request) -> None:
+    plan = Plan(
+        steps=("resources",), limits=request["limits"], project_dir=request["project_dir"], counted_processes=False
+    )
+    confine(plan)
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        first_to_go(plan)
 
 
 def tools_of(import_strings: Sequence[str]) -> list[tuple[str, Function]]:
@@ -89,9 +105,19 @@ def tools_of(import_strings: Sequence[str]) -> list[tuple[str, Function]]:
     return [(source, tool) for source in import_strings for tool in functions_of(load_object(source), source)]
 
 
-def _describe(request: Request) -> Answer:
+def _known(request: Request, loaded: Loaded | None) -> list[tuple[str, Function]]:
+    if loaded is None:
+        return tools_of(request["tools"])
+    return [(source, tool) for source in request["tools"] for tool in loaded[source]]
+
+
+def _probe(request: Request, _: Loaded | None) -> Answer:
+    return {"ok": True, "content": json.dumps(look(request["asked"])), "truncated": False, "tools": []}
+
+
+def _describe(request: Request, loaded: Loaded | None) -> Answer:
     described = []
-    for source, tool in tools_of(request["tools"]):
+    for source, tool in _known(request, loaded):
         described.append(
             {
                 "source": source,
@@ -108,9 +134,9 @@ def _describe(request: Request) -> Answer:
     return {"ok": True, "content": "", "truncated": False, "tools": described}
 
 
-def _call(request: Request) -> Answer:
+def _call(request: Request, loaded: Loaded | None) -> Answer:
     name = request["tool_name"]
-    tool = next((tool for _, tool in tools_of(request["tools"]) if tool.name == name), None)
+    tool = next((tool for _, tool in _known(request, loaded) if tool.name == name), None)
     if tool is None:
         return _failure(f"This pool has no tool named {name!r}.")
     context = RunContext.from_idempotency_key(request["environment"]["ERRANDRY_IDEMPOTENCY_KEY"])
@@ -122,6 +148,13 @@ def _call(request: Request) -> Answer:
     except TypeError as error:
         return _failure(str(error))
     return {"ok": True, "content": content, "truncated": False, "tools": []}
+
+
+_VERBS: dict[str, Callable[[Request, Loaded | None], Answer]] = {
+    "describe": _describe,
+    "call": _call,
+    "probe": _probe,
+}
 
 
 async def _finished(result: Any) -> object:
@@ -139,11 +172,13 @@ def explain(error: BaseException, limits: Mapping[str, Any]) -> str:
     words = f"{type(error).__name__}: {_words_of(error)}".removesuffix(": ")
     if isinstance(error, MemoryError):
         return f"{words} (the tool may use {limits['memory_mb']} MiB of memory)"
+    kept = f", and {limits['workspace_mb']} MiB to the workspace" if limits["workspace_mb"] else ""
     hints = {
         errno.EAGAIN: f"the tool may start {limits['pids']} processes and threads",
-        errno.ENOSPC: f"the tool may write {limits['disk_mb']} MiB to /tmp",
-        errno.EFBIG: f"the tool may write {limits['disk_mb']} MiB to /tmp",
-        errno.EROFS: "only /tmp can be written to",
+        errno.ENOSPC: f"the tool may write {limits['disk_mb']} MiB and {limits['inodes']} files to /tmp{kept}",
+        errno.EFBIG: f"a file may grow to {limits['file_mb']} MiB",
+        errno.EMFILE: f"the tool may have {limits['open_files']} files open",
+        errno.EROFS: f"only /tmp{' and the workspace' if kept else ''} can be written to",
     }
     hint = hints.get(error.errno or 0) if isinstance(error, OSError) else None
     if isinstance(error, RuntimeError) and "can't start new thread" in words:
@@ -182,10 +217,10 @@ def _give(answer: bytes) -> None:
         rest = rest[os.write(ANSWER_FD, rest) :]
 
 
-def _end(status: int) -> None:
-    """End at once: threads that the tool left behind must not keep the call waiting."""
+def _flushed(status: int) -> int:
+    """The status, after what the tool printed is written; threads that it left behind are not waited for."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             if isinstance(stream, io.TextIOBase):
                 stream.flush()
-    os._exit(status)
+    return status

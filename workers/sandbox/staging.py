@@ -5,23 +5,14 @@ It never runs in the worker itself: both steps change the process for good. All 
 
 from __future__ import annotations
 
-import ctypes
 import os
 from pathlib import Path
 
+from workers.sandbox import kernel
 from workers.sandbox.lending import is_closed, lend
 
 # A folder that exists everywhere and that no sandbox uses; covered in a mount namespace of the launcher's own.
 STAGE = "/sys"
-_CLONE_NEWNS = 0x00020000
-_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
-
-
-def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    words = [None if word is None else os.fsencode(word) for word in (source, target, kind, options)]
-    if libc.mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), f"mount on {target}")
 
 
 def stage(paths: list[str], *, uid: int, gid: int) -> None:
@@ -31,11 +22,9 @@ def stage(paths: list[str], *, uid: int, gid: int) -> None:
     itself closed to others is lent to `uid`, as a worker of its owner would read it; where the kernel
     cannot do that it stays closed, and the sandbox is refused with the reason.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNS) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "unshare(CLONE_NEWNS)")
-    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
-    _mount("tmpfs", STAGE, "tmpfs", 0, "mode=0755,size=1m")
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("tmpfs", STAGE, "tmpfs", 0, "mode=0755,size=1m")
     for number, path in enumerate(paths):
         place = Path(STAGE, str(number))
         if Path(path).is_dir():
@@ -48,7 +37,7 @@ def stage(paths: list[str], *, uid: int, gid: int) -> None:
                 continue
         except OSError:
             pass  # an old kernel, or a file system that cannot
-        _mount(path, str(place), None, _MS_BIND | _MS_REC)
+        kernel.mount(path, str(place), None, kernel.MS_BIND | kernel.MS_REC)
 
 
 def drop_privileges(uid: int, gid: int) -> None:

@@ -14,20 +14,40 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that `pid` would be told the end of."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names only, many times a second
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as children:  # noqa: PTH123
+                found += [int(child) for child in children.read().split()]
+    return found
+
+
 def descendants(pid: int) -> list[int]:
     """The living processes below `pid`, parents before children."""
     found: list[int] = []
     waiting = [pid]
     while waiting:
-        parent = waiting.pop(0)
-        below: list[int] = []
-        with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{parent}/task"):  # noqa: PTH208 - names only, many times a second
-                with contextlib.suppress(OSError), open(f"/proc/{parent}/task/{task}/children") as children:  # noqa: PTH123
-                    below += [int(child) for child in children.read().split()]
+        below = children_of(waiting.pop(0))
         found += below
         waiting += below
     return found
+
+
+def kin_of(root: int, kin: str) -> list[int]:
+    """All processes below the parent of `root`; only those of the process group of `root` if `kin` says so."""
+    parent = _fields(root)[1:2]
+    found = descendants(int(parent[0])) if parent else []
+    return [pid for pid in found if kin != "group" or _fields(pid)[2:3] == [str(root)]]
+
+
+def _fields(pid: int) -> list[str]:
+    """What stands in /proc/PID/stat behind the name; nothing if the process is gone."""
+    with contextlib.suppress(OSError):
+        # The name in parentheses may hold anything, so the fields count from the last parenthesis.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
 
 
 @dataclass
@@ -39,14 +59,17 @@ class Usage:
     tasks: int = 0
     processes: list[int] = field(default_factory=list)
 
-    def look(self, root: int, *, memory_limit_bytes: int) -> None:
-        """Take `root` and the tree below it into account, as they are now."""
-        self.processes = [root, *descendants(root)]
+    def look(self, root: int, *, memory_limit_bytes: int, kin: str = "") -> None:
+        """Take `root` and the tree below it into account, as they are now.
+
+        Where no namespace keeps them below it, processes whose parents have ended fall to the parent of `root`; its
+        `kin` are then those of its group, or everything that its parent has.
+        """
+        self.processes = [root, *descendants(root)] if not kin else kin_of(root, kin)
         ticks = resident = tasks = 0
         for pid in self.processes:
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                # The name in parentheses may hold anything, so the fields count from the last parenthesis.
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            with contextlib.suppress(ValueError, IndexError):
+                fields = _fields(pid)
                 ticks += sum(int(word) for word in fields[11:15])
                 tasks += int(fields[17])
                 resident += int(fields[21]) * _PAGE

@@ -41,11 +41,14 @@ def request_bytes(
     environment: Mapping[str, str],
     secrets: Mapping[str, str],
     limits: Limits,
-    walled: bool,
     tool_name: str = "",
     tool_args: Mapping[str, JsonValue] | None = None,
+    workspace: Mapping[str, JsonValue] | None = None,
 ) -> bytes:
-    """The request as the child reads it; the secrets travel here, never in argv."""
+    """The request as the child reads it, one line; the secrets travel here, never in argv.
+
+    With a `workspace` (see `packing`) its archive, if there is one, follows behind the line's end.
+    """
     request = {
         "verb": verb,
         "tools": list(tools),
@@ -53,9 +56,23 @@ def request_bytes(
         "environment": dict(environment),
         "secrets": dict(secrets),
         "limits": asdict(limits),
-        "walled": walled,
         "tool_name": tool_name,
         "tool_args": dict(tool_args or {}),
+        "workspace": None if workspace is None else dict(workspace),
+    }
+    return json.dumps(request).encode() + (b"" if workspace is None else b"\n")
+
+
+def probe_bytes(asked: Mapping[str, object]) -> bytes:
+    """The request to try the wall out."""
+    request = {
+        "verb": "probe",
+        "asked": dict(asked),
+        "tools": [],
+        "project_dir": "/",
+        "environment": {},
+        "secrets": {},
+        "limits": asdict(Limits()),
     }
     return json.dumps(request).encode()
 

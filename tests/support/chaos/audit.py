@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import redis
 
 from agent_core.errors import RunNotFoundError
+from agent_core.events import ToolCallExecuting
 from agent_core.messages import Message
 from agent_core.run import RunOutput, RunStatus
 from agent_core.tools.execution import CallOutcome, ToolExecution
@@ -105,7 +106,12 @@ def _audit_run(run: Submitted, client: Client, executions: dict[str, list[Execut
     if run.end is not None and output.status is not run.end:
         findings.broke("runs_failed", f"{place}: {output.status}, {output.error}")
     for call in output.tools:
-        _audit_call(run, call, executions, place, findings)
+        if run.shape.input is None:
+            _audit_call(run, call, executions, place, findings)
+        elif call.outcome is None:
+            findings.broke("calls_lost", f"{place} call {call.tool_call_id}")
+        else:
+            findings.told[f"calls {call.outcome.value}"] += 1
     if output.status is RunStatus.COMPLETED:
         _audit_conversation(run, output, place, findings)
 
@@ -113,10 +119,15 @@ def _audit_run(run: Submitted, client: Client, executions: dict[str, list[Execut
 def _audit_ends(run: Submitted, client: Client, dug_up: int, findings: Findings) -> None:
     """Its readers were told one end; one more, an error, each time that it was buried and dug up."""
     try:
-        told = [event.event for event in client.events(run.run_id, timeout=5)]
+        events = list(client.events(run.run_id, timeout=5))
     except RunNotFoundError:
         return
-    ends = [name for name in told if name in ("RunCompleted", "RunCancelled", "RunError")]
+    begun = Counter((event.step, event.tool_call_id, event.attempt)
+                    for event in events if isinstance(event, ToolCallExecuting))  # fmt: skip
+    for (step, call, attempt), times in begun.items():
+        if times > 1:
+            findings.broke("executions_unasked", f"{run.name} ({run.run_id}): attempt {attempt} of {step}:{call}")
+    ends = [event.event for event in events if event.event in ("RunCompleted", "RunCancelled", "RunError")]
     if ends[:dug_up] != ["RunError"] * dug_up or len(ends) != 1 + dug_up:
         findings.broke("ends_doubled", f"{run.name} ({run.run_id}): {ends}")
 
@@ -150,6 +161,8 @@ def _audit_conversation(run: Submitted, output: RunOutput, place: str, findings:
                 for step, batch in enumerate(run.shape.steps, start=1)]  # fmt: skip
     made = [[(call.tool_name, str(call.tool_args.get("word"))) for call in output.tools if call.step == step]
             for step in sorted({call.step for call in output.tools})]  # fmt: skip
+    if run.shape.input is not None:
+        expected = made
     if made != expected:
         findings.broke("calls_lost", f"{place}: {made} instead of {expected}")
     if not _is_regular(said, len(expected)):

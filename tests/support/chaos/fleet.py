@@ -8,17 +8,20 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from queues.acl import AGENTS, PRODUCER, pool_user, roles
 from queues.client import Client
 from queues.embedded import EmbeddedServer
 from queues.settings import Settings, load_settings
 from tests.support.chaos.ledger import Ledger
+from tests.support.chaos.nursery import Nursery, Sprout
 from tests.support.chaos.shapes import Shape, script_of
-from tests.support.chaos.tools import LEDGER
+from tests.support.chaos.tools import LEDGER, name_of_executions
+from tests.support.processes import descendants, name_of, process_ids, processes_of
 from tests.support.waiting import wait_until
 from workers.child import Child, ChildCommand
 
@@ -36,27 +39,36 @@ class Fleet:
     """
 
     def __init__(
-        self, folder: Path, shapes: Iterable[Shape], *, seats: dict[str, int], lease_seconds: float = 2.0
+        self,
+        folder: Path,
+        shapes: Iterable[Shape],
+        *,
+        seats: dict[str, int],
+        lease_seconds: float = 2.0,
+        drain_seconds: float = 20.0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # pytest makes it private to root, and tools never run as root
         self.folder = folder
         self.seats = seats
-        self.ledger = Ledger(folder / "ledger.txt")
+        (folder / "ledger").mkdir(exist_ok=True)
+        self.ledger = Ledger(folder / "ledger" / "ledger.txt")
         self._script = folder / "model_script.toml"
         self._script.write_text(script_of(shapes))
         self.lease_seconds = lease_seconds
+        self.timing = {"lease_seconds": lease_seconds, "drain_seconds": drain_seconds}
         self._log = (folder / "processes.log").open("w", encoding="utf-8", buffering=1)
-        self._children: dict[str, Child] = {}
+        self._children: dict[str, Child | Sprout] = {}
+        self._nursery: Nursery | None = None
         self._frozen: set[str] = set()
-        self._model_url = ""
 
     def __enter__(self) -> Self:
-        self.server = EmbeddedServer.start(self.folder / "server")
-        self.settings = _settings(self.folder, self.server.url, self.lease_seconds)
-        self.client = Client(self.server.url)
+        self.settings = self._settings()
+        self.server = EmbeddedServer.start(self.folder / "server", roles=roles(list(self.settings.pools)))
+        self.client = Client(self.server.url_of(PRODUCER))
+        self._nursery = Nursery({**_plain(), "PYTHONPATH": str(_ROOT), "CHAOS": str(self.folder)}, self.folder)
         try:
-            self._start_model()
+            self._model = self._model_environment()
             for name in self.workers():
                 self.start(name)
             for name in self.workers():
@@ -81,7 +93,7 @@ class Fleet:
         ]
 
     def tool_workers(self) -> list[str]:
-        return [name for pool in POOLS for name in self.workers(pool)]
+        return [name for pool in self.settings.pools for name in self.workers(pool)]
 
     def pid(self, name: str) -> int:
         return self._children[name].pid
@@ -93,6 +105,9 @@ class Fleet:
 
     def has_ended(self, name: str) -> bool:
         return self._children[name].ended.is_set()
+
+    def how_it_ended(self, name: str) -> str:
+        return self._children[name].how_it_ended()
 
     def start(self, name: str) -> None:
         """Start a worker that was never started or has ended; `await_ready` waits for it."""
@@ -117,6 +132,9 @@ class Fleet:
         """SIGTERM: the worker is to finish what it holds and leave."""
         self._children[name].terminate()
 
+    def signal(self, name: str, number: signal.Signals) -> None:
+        os.kill(self.pid(name), number)
+
     def freeze(self, name: str) -> None:
         os.kill(self.pid(name), signal.SIGSTOP)
         self._frozen.add(name)
@@ -140,12 +158,18 @@ class Fleet:
         return mended
 
     def executions(self) -> list[int]:
-        """The processes that execute a tool right now."""
-        return [pid for pid, shown in _processes() if "workers.sandbox.runner" in shown and str(self.folder) in shown]
+        """The processes that execute a tool right now; they bear a name for that."""
+        name = name_of_executions(str(self.ledger.path))
+        return [pid for pid in process_ids() if name_of(pid) == name]
+
+    def sandboxes(self) -> list[int]:
+        """All processes of the walls around tools: whatever tool workers have started, idle or not."""
+        workers = [self.pid(name) for name in self.tool_workers() if not self.has_ended(name)]
+        return descendants(workers)
 
     def leftovers(self) -> list[int]:
         """Every process that this fleet has started, directly or not, and that still runs."""
-        return [pid for pid, shown in _processes() if str(self.folder) in shown]
+        return processes_of(self.folder)
 
     def stop(self) -> None:
         for name in list(self._frozen):
@@ -156,6 +180,8 @@ class Fleet:
             if not child.ended.wait(20):
                 child.kill()
                 child.ended.wait(5)
+        if self._nursery is not None:
+            self._nursery.close()
         self.client.close()
         self.server.stop()
         self._log.close()
@@ -164,16 +190,19 @@ class Fleet:
         """All that the processes have printed."""
         return (self.folder / "processes.log").read_text(encoding="utf-8", errors="replace")
 
-    def _spawn(self, command: ChildCommand) -> Child:
-        child = Child(command, on_line=self._write_down, on_end=lambda _: None)
-        self._children[command.name] = child
-        return child
+    def _spawn(self, command: ChildCommand) -> None:
+        assert self._nursery is not None
+        self._children[command.name] = self._nursery.start(command, on_line=self._write_down)
 
     def _write_down(self, name: str, line: str) -> None:
         with contextlib.suppress(ValueError):  # closed: nobody reads any more
             self._log.write(f"{name} | {line}\n")
 
-    def _start_model(self) -> None:
+    def _model_environment(self) -> dict[str, str]:
+        """What agent workers find their model by."""
+        return self._scripted_model(self._script)
+
+    def _scripted_model(self, script: Path) -> dict[str, str]:
         address: list[str] = []
         announced = threading.Event()
 
@@ -183,53 +212,43 @@ class Fleet:
                 address.append(found[1])
                 announced.set()
 
-        command = [sys.executable, "-m", "workers.model_server", "--script", str(self._script)]
+        command = [sys.executable, "-m", "workers.model_server", "--script", str(script)]
         model = ChildCommand(name="model", command=command, env={**_plain(), "CHAOS": str(self.folder)}, cwd=_ROOT)
         self._children["model"] = Child(model, on_line=note, on_end=lambda _: announced.set())
         assert announced.wait(_READY_SECONDS) and address, self._children["model"].last_lines
-        self._model_url = address[0]
+        return {"OPENAI_BASE_URL": address[0], "OPENAI_API_KEY": "none"}
 
     def _worker(self, name: str) -> ChildCommand:
         seat = name.rstrip("0123456789")
         if seat == "agents":
-            module, concurrency = "workers.agent_worker", self.settings.agent_concurrency
-            more = {"OPENAI_BASE_URL": self._model_url, "OPENAI_API_KEY": "none"}
+            module, concurrency, user = "workers.agent_worker", self.settings.agent_concurrency, AGENTS
+            more = self._model
         else:
-            module, concurrency = "workers.tool_worker", self.settings.pools[seat].concurrency
+            module, concurrency, user = "workers.tool_worker", self.settings.pools[seat].concurrency, pool_user(seat)
             more = {"ERRANDRY_WORKER_POOL": seat}
+        settings = self.settings.with_redis_url(self.server.url_of(user))
         return ChildCommand(
             name=name,
             command=[sys.executable, "-m", "celery", "-A", module, "worker", "--pool=threads",
                      f"--concurrency={concurrency}", f"--hostname={name}@chaos", "--without-gossip", "--without-mingle",
                      "--task-events", "--loglevel=INFO"],
-            env={**_plain(), **self.settings.as_environment(), **more, LEDGER: str(self.ledger.path),
-                 "PYTHONPATH": str(_ROOT)},
-            cwd=self.folder,
+            env={**_plain(), **settings.as_environment(), **more, LEDGER: str(self.ledger.path),
+                 "PYTHONPATH": f"{_ROOT}:{settings.project_dir}"},
+            cwd=settings.project_dir,
             ready_line=re.compile(r" ready\.$"),
             ready_timeout_seconds=_READY_SECONDS,
         )  # fmt: skip
 
-
-def _settings(folder: Path, redis_url: str, lease_seconds: float) -> Settings:
-    lines = [f'agents = ["{_AGENTS}"]']
-    for pool, tools in POOLS.items():
-        listed = ", ".join(f'"{_TOOLS}:{tool}"' for tool in tools)
-        # Spelt out, because the ledger has to be written from within a call.
-        lines.append(f"[pools.{pool}]\ntools = [{listed}]\nconcurrency = 3")
-        lines.append(f'[pools.{pool}.sandbox]\nlevel = "none"\nenv = ["LANG", "{LEDGER}"]')
-    (folder / "errandry.toml").write_text("\n".join(lines) + "\n")
-    return load_settings(folder, redis_url=redis_url, lease_seconds=lease_seconds, agent_concurrency=8)
+    def _settings(self) -> Settings:
+        lines = [f'agents = ["{_AGENTS}"]']
+        for pool, tools in POOLS.items():
+            listed = ", ".join(f'"{_TOOLS}:{tool}"' for tool in tools)
+            lines.append(f"[pools.{pool}]\ntools = [{listed}]\nconcurrency = 3\n[pools.{pool}.sandbox]")
+            # The ledger has to be written from within a call.
+            lines.append(f'read_write = ["{self.ledger.path.parent}"]\nenv = ["LANG", "{LEDGER}"]')
+        (self.folder / "errandry.toml").write_text("\n".join(lines) + "\n")
+        return load_settings(self.folder, agent_concurrency=8, **self.timing)
 
 
 def _plain() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(("ERRANDRY_", "OPENAI_"))}
-
-
-def _processes() -> Iterator[tuple[int, str]]:
-    """All other processes, with what their command lines and environments say."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        if entry.name == str(os.getpid()):
-            continue
-        with contextlib.suppress(OSError):
-            shown = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-            yield int(entry.name), shown.decode(errors="replace")

@@ -62,7 +62,7 @@ class Load:
         """Submit one run; a submit whose answer was lost is repeated under the same key."""
         handle = patiently(
             lambda: self.fleet.client.submit(
-                "chaotic", shape.prompt(name), idempotency_key=name, deadline_seconds=deadline_seconds
+                shape.agent, shape.prompt(name), idempotency_key=name, deadline_seconds=deadline_seconds
             )
         )
         run = Submitted(handle.run_id, name, shape, end)

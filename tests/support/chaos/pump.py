@@ -70,6 +70,7 @@ class ThreadSandbox:
     """Executes a call within its thread, and counts: what is tested here happens before and after it."""
 
     level = SandboxLevel.NONE
+    gaps = ()
 
     def __init__(self) -> None:
         self.executed: Counter[str] = Counter()
@@ -100,7 +101,7 @@ class Pump:
         self.errors: list[BaseException] = []
         self._policy = policy
         self._redis = connect(redis_url)
-        self._leases = LeaseKeeper(heartbeat_seconds=TIMING.heartbeat_seconds)
+        self._leases = LeaseKeeper(self._redis, heartbeat_seconds=TIMING.heartbeat_seconds)
         self._advancer = self._agent_worker()
         self._executor = Executor(
             calls=Calls(self._redis, timing=TIMING, worker="tools@pump"),

@@ -30,8 +30,15 @@ class Saboteur:
         """Break one thing, if there is anything of that kind to break just now."""
         fault, broken = (
             self._dice.choices(
-                ("agent worker killed", "tool worker killed", "sandbox killed", "server killed", "worker frozen"),
-                (5, 6, 4, 2, 2),
+                (
+                    "agent worker killed",
+                    "tool worker killed",
+                    "tool killed",
+                    "sandbox killed",
+                    "server killed",
+                    "worker frozen",
+                ),
+                (5, 6, 3, 3, 2, 2),
             )[0],
             False,
         )
@@ -40,8 +47,10 @@ class Saboteur:
                 broken = self._with_one_of(self._fleet.workers("agents"), self._fleet.kill)
             case "tool worker killed":
                 broken = self._with_one_of(self._fleet.tool_workers(), self._fleet.kill)
+            case "tool killed":
+                broken = self._kill_one_of(self._fleet.executions())
             case "sandbox killed":
-                broken = self._kill_execution()
+                broken = self._kill_one_of(self._fleet.sandboxes())
             case "server killed":
                 broken = self._kill_server()
             case "worker frozen":
@@ -75,12 +84,11 @@ class Saboteur:
         self._fleet.freeze(name)
         self._thaw_at[name] = time.monotonic() + self._frozen_seconds
 
-    def _kill_execution(self) -> bool:
-        running = self._fleet.executions()
-        if not running:
+    def _kill_one_of(self, pids: list[int]) -> bool:
+        if not pids:
             return False
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._dice.choice(running), signal.SIGKILL)
+            os.kill(self._dice.choice(pids), signal.SIGKILL)
         return True
 
     def _kill_server(self) -> bool:

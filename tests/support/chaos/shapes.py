@@ -24,11 +24,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Shape:
-    """The steps of a run, each a batch of calls; `fault` is how the model behaves at its first turn."""
+    """The steps of a run, each a batch of calls; `fault` is how the model behaves at its first turn.
+
+    With an `input` it is a run of somebody's own agent, of which nobody knows what it will ask for.
+    """
 
     name: str
-    steps: tuple[tuple[Asked, ...], ...]
+    steps: tuple[tuple[Asked, ...], ...] = ()
     fault: str | None = None
+    agent: str = "chaotic"
+    input: str | None = None
 
     @property
     def asks_people(self) -> bool:
@@ -36,7 +41,7 @@ class Shape:
 
     def prompt(self, run: str) -> str:
         """What to submit, so that the model asks for this shape on behalf of `run`."""
-        return f"{self.name} for {run}"
+        return f"{self.name} for {run}" if self.input is None else self.input
 
 
 def word_of(run: str, step: int, place: int) -> str:

@@ -1,19 +1,23 @@
-"""The tools of the chaos project: each writes down outside Redis that it was executed, and returns a token of its word.
+"""The tools of the chaos project: each notes outside Redis that it was executed, and returns a token of its word.
 
-The ledger is a file that is only ever appended to, one line per execution, so that it survives every kill. Its pools
-spell out level "none", since behind the wall no tool could write it.
+The ledger is a file that is only ever appended to, one line per execution, so that it survives every kill. It is the
+one thing outside that the pools' sandboxes let their tools write.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import time
+import zlib
 
 from agent_core.tools import tool
 from agent_core.tools.context import RunContext
 
 LEDGER = "CHAOS_LEDGER"
+_PR_SET_NAME = 15
+_libc = ctypes.CDLL(None)
 _KEY = "ERRANDRY_IDEMPOTENCY_KEY"
 
 
@@ -22,7 +26,13 @@ def token(word: str) -> str:
     return hashlib.sha256(word.encode()).hexdigest()[:16]
 
 
+def name_of_executions(ledger: str) -> str:
+    """What processes, and threads, are called that execute a tool of the fleet with that ledger."""
+    return f"tool-{zlib.crc32(ledger.encode()):08x}"
+
+
 def _executed(word: str, seconds: float, key: str) -> str:
+    _libc.prctl(_PR_SET_NAME, name_of_executions(os.environ[LEDGER]).encode())
     # One write of one line to a file opened with O_APPEND: lines of several processes never mix.
     line = f"{key}\t{word}\t{os.getpid()}\n"
     ledger = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_APPEND)

@@ -1,5 +1,7 @@
 """The agents of the walk; the model endpoint comes from the environment."""
 
+import ctypes
+
 from walk_tools import count_words, fail_always, run_command, whoami_inside
 
 from agent_core.agent import Agent
@@ -11,6 +13,13 @@ from agent_core.tools import tool
 def add(x: int, y: int) -> int:
     """Add two numbers."""
     return x + y
+
+
+@tool
+def hold_interpreter(seconds: float) -> str:
+    """Let no other thread of this process run for a while, as one long call into C does."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+    return "let go"
 
 
 @tool(requires_confirmation=True)
@@ -28,6 +37,6 @@ def ask_colleague(question: str) -> str:
 ops = Agent(
     name="ops",
     model=OpenAIChat(id="scripted"),
-    tools=[run_command, count_words, fail_always, whoami_inside, add],
+    tools=[run_command, count_words, fail_always, whoami_inside, add, hold_interpreter],
 )
 careful = Agent(name="careful", model=OpenAIChat(id="scripted"), tools=[delete_all, ask_colleague])

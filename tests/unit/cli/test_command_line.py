@@ -15,7 +15,7 @@ from workers import cli
 
 COMMANDS = (
     "demo", "up", "agent-worker", "tool-worker", "flower", "submit", "runs", "show", "follow", "cancel", "pending",
-    "settle", "approve", "answer", "init", "retry", "doctor", "dead",
+    "settle", "approve", "answer", "init", "retry", "doctor", "dead", "pools",
 )  # fmt: skip
 
 

@@ -76,6 +76,20 @@ def test_an_event_has_its_words(event: RunEvent, words: str | None) -> None:
     assert event_words(event) == words
 
 
+def test_a_pause_names_only_what_was_not_settled_before_it() -> None:
+    paused = at(RunPaused, tools=[in_pool(), call(tool_call_id="c2", requires_confirmation=True)])
+    assert event_words(paused, settled={(1, "c1")}) == "paused; waits for a person's yes or no"
+
+
+def test_an_answer_that_waits_for_others_is_no_call_that_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    console.cache_clear()
+    calls = [in_pool(), call(tool_call_id="c2", external_execution_required=True)]
+    print_run(output(status="PAUSED", tools=calls), unanswered=calls[1:])
+    said = capsys.readouterr().out
+    assert "add(a=5): answered; the run goes on once all are\n" in said
+    assert "add(a=5): waits for a person's result\n" in said and "errandry settle run_1 c2" in said
+
+
 def test_long_arguments_are_cut() -> None:
     words = event_words(at(ToolCallStarted, tool=call(tool_args={"text": "x" * 500})))
     assert words is not None
@@ -101,7 +115,7 @@ def test_a_run_is_shown_with_its_calls_and_its_way_out(capsys: pytest.CaptureFix
             in_pool(tool_call_id="c3", outcome="failed", metrics={"pool": "python", "sandbox_level": "ns"}),
         ],
     )
-    print_run(paused)
+    print_run(paused, unanswered=paused.tools[:2])
     said = capsys.readouterr().out
     assert "status   PAUSED" in said
     assert "errandry approve run_1 c1" in said

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from queues.errors import SettingsError
-from queues.settings import PoolSettings, SandboxSettings, Settings
+from queues.settings import PoolSettings, SandboxSettings, Settings, load_settings
 from workers import up
 from workers.demo.folder import DemoFolderError, demo_folder
 from workers.flower import serve
@@ -17,6 +19,7 @@ from workers.starter.writing import FolderInUseError, write_project
 from workers.stopping import Stopped, stopping_on_signals
 
 TOOLS = ("desk.tools:add",)
+REDIS = SecretStr("redis://127.0.0.1:1/0")
 
 
 def commands(settings: Settings, model: up.ModelServerChoice | None = None) -> dict[str, dict[str, str]]:
@@ -28,7 +31,10 @@ def test_only_the_agent_worker_gets_the_models_key(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     wanting = PoolSettings(tools=("desk.tools:ask",), sandbox=SandboxSettings(secrets=("OPENAI_API_KEY",)))
     settings = Settings(
-        project_dir=tmp_path, agents=("desk.agents:demo",), pools={"python": PoolSettings(tools=TOOLS), "ai": wanting}
+        project_dir=tmp_path,
+        redis_url=REDIS,
+        agents=("desk.agents:demo",),
+        pools={"python": PoolSettings(tools=TOOLS), "ai": wanting},
     )
     holders = {name for name, env in commands(settings).items() if env.get("OPENAI_API_KEY") == "sk-secret"}
     assert holders == {"agent-worker", "tool-worker ai"}
@@ -36,7 +42,7 @@ def test_only_the_agent_worker_gets_the_models_key(tmp_path: Path, monkeypatch: 
 
 def test_a_scripted_model_takes_the_place_of_the_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    settings = Settings(project_dir=tmp_path, agents=("desk.agents:demo",))
+    settings = Settings(project_dir=tmp_path, redis_url=REDIS, agents=("desk.agents:demo",))
     started = commands(settings, up.ModelServerChoice(script=tmp_path / "model.toml"))
     assert list(started) == ["model-server", "agent-worker", "flower"]
     assert started["agent-worker"]["OPENAI_BASE_URL"].startswith("http://127.0.0.1:")
@@ -49,6 +55,20 @@ def test_no_password_stands_in_a_command_line(tmp_path: Path) -> None:
     for command in up._commands(settings, model=None, flower_port=5555):
         assert "hunter2" not in " ".join(command.command)
         assert command.env["ERRANDRY_REDIS_URL"] == "redis://:hunter2@127.0.0.1:1/0"
+
+
+def test_each_process_gets_the_password_of_its_own_redis_user_and_no_other(tmp_path: Path) -> None:
+    users = ["agents", "pool-python", "flower", "producer"]
+    (tmp_path / "users.json").write_text(json.dumps({f"errandry-{user}": f"secret-of-{user}" for user in users}))
+    (tmp_path / "errandry.toml").write_text('redis_users = "users.json"')
+    settings = load_settings(
+        tmp_path, redis_url=REDIS.get_secret_value(), agents=("a:b",), pools={"python": {"tools": TOOLS}}
+    )
+    started = commands(settings)
+    for process, user in {"agent-worker": "agents", "tool-worker python": "pool-python", "flower": "flower"}.items():
+        environment = started[process]
+        assert environment["ERRANDRY_REDIS_URL"] == f"redis://errandry-{user}:secret-of-{user}@127.0.0.1:1/0"
+        assert [value for value in environment.values() if "secret-of" in value] == [environment["ERRANDRY_REDIS_URL"]]
 
 
 def test_a_project_without_anything_is_refused(tmp_path: Path) -> None:

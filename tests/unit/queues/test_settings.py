@@ -52,7 +52,7 @@ def test_every_key_of_the_file_arrives(tmp_path: Path) -> None:
     shell = settings.pools["shell"]
     assert shell.tools == ("support.tools:execute_shell_command", "support.tools:ShellTools")
     assert (shell.concurrency, shell.sandbox.memory_mb) == (2, 128)
-    assert (shell.sandbox.env, shell.sandbox.secrets) == (("LANG", "TZ"), ("API_TOKEN",))
+    assert (shell.sandbox.env, shell.sandbox.secrets) == (("LANG", "TZ"), {"API_TOKEN": "env:API_TOKEN"})
     assert settings.project_dir == tmp_path
     assert settings.state_dir == tmp_path / ".errandry"
 
@@ -174,15 +174,18 @@ POOL = '[pools.shell]\ntools = ["a:b"]\n'
     ("text", "said"),
     [
         ("agentz = []", "agentz is not a setting; did you mean agents?"),
-        ("zzz = 1", "zzz is not a setting; the keys here are redis_url, agents, pools"),
+        ("zzz = 1", "zzz is not a setting; the keys here are redis_url, redis_users, agents, pools"),
         (POOL + "concurency = 2", "pools.shell.concurency is not a setting; did you mean concurrency?"),
         (POOL + "[pools.shell.sandbox]\nmemroy_mb = 2", "pools.shell.sandbox.memroy_mb is not a setting; did you mean"),
         (POOL + 'concurrency = "many"', "pools.shell.concurrency must be a whole number (it is 'many')"),
         (POOL + "concurrency = 0", "pools.shell.concurrency must be 1 or more (it is '0')"),
-        (POOL + '[pools.shell.sandbox]\nlevel = "soft"', "pools.shell.sandbox.level must be 'strict', 'ns' or 'none'"),
-        (POOL + '[pools.shell.sandbox]\nnetwork = "all"', "pools.shell.sandbox.network must be 'none' or 'host'"),
+        (POOL + '[pools.shell.sandbox]\nlevel = "soft"', "pools.shell.sandbox.level must be 'strict', 'ns', 'shared'"),
+        (POOL + '[pools.shell.sandbox]\nnetwork = "all"', "pools.shell.sandbox.network must be 'none', 'allowlist' or"),
         (POOL + "[pools.shell.sandbox]\nwall_seconds = 0", "pools.shell.sandbox.wall_seconds must be greater than 0"),
-        (POOL + '[pools.shell.sandbox]\nsecrets = ["A=hush"]', "pools.shell.sandbox.secrets[0] is no name of an env"),
+        (
+            POOL + '[pools.shell.sandbox]\nsecrets = ["A=hush"]',
+            "pools.shell.sandbox.secrets has as its entry 0 what",
+        ),
         ('[pools.Shell]\ntools = ["a:b"]', "pools.Shell is no name for a pool; begin with a lower-case letter"),
         ("[pools.shell]\nconcurrency = 1", "pools.shell.tools is missing"),
         ("[pools.shell]\ntools = []", "pools.shell.tools is empty; list at least one tool"),

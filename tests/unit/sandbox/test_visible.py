@@ -1,12 +1,14 @@
 """What would be shown to tools, without starting any."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from queues.settings_mounts import Mount
 from workers.sandbox.base import SandboxUnavailableError
-from workers.sandbox.visible import view_of
+from workers.sandbox.visible import Bind, Covering, view_of
 
 
 def _places(project: Path) -> list[Path]:
@@ -73,3 +75,61 @@ def test_the_network_brings_its_files_along(tmp_path: Path) -> None:
 
     assert resolver not in [bind.place for bind in view_of(tmp_path).system]
     assert resolver in [bind.place for bind in view_of(tmp_path, network=True).system]
+
+
+def test_a_change_of_what_must_be_hidden_is_noticed_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KEY=1")
+    covering = Covering(view_of(tmp_path))
+    assert not covering.changed()
+
+    (tmp_path / "notes.txt").write_text("nothing to hide")
+    (tmp_path / ".env").write_text("KEY=2")
+    assert not covering.changed()
+
+    (tmp_path / "new").write_text("KEY=3")
+    (tmp_path / "new").replace(tmp_path / ".env")
+    assert covering.changed()
+
+
+@pytest.mark.parametrize("name", [".env.local", ".git", "errandry.toml"])
+def test_what_comes_late_and_must_be_hidden_is_noticed(tmp_path: Path, name: str) -> None:
+    covering = Covering(view_of(tmp_path))
+    (tmp_path / name).mkdir() if name == ".git" else (tmp_path / name).write_text("late")
+
+    assert covering.changed()
+
+
+def test_settings_that_come_into_pyproject_are_noticed(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    covering = Covering(view_of(tmp_path))
+    (tmp_path / "pyproject.toml").write_text("[tool.errandry]\n")
+    os.utime(tmp_path / "pyproject.toml", ns=(1, 1))
+
+    assert covering.changed()
+
+
+def test_a_folder_of_the_pool_lies_where_the_pool_says(tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    mounts = [Mount(source="words", place="/reference"), Mount(source="words", place="/results", writable=True)]
+    places = {(bind.place, bind.writable) for bind in view_of(tmp_path, mounts=mounts).trees}
+
+    assert {(Path("/reference"), False), (Path("/results"), True)} <= places
+
+
+def test_a_link_leads_no_mount_where_its_name_may_not(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / ".errandry").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    for name, target in (
+        ("usr", "/usr"),
+        ("proc", "/proc/self"),
+        ("itself", project),
+        ("state", project / ".errandry"),
+    ):
+        (tmp_path / "data" / name).symlink_to(target)
+    for source, writable in (("usr", True), ("proc", False), ("itself", True), ("state", False)):
+        mount = Mount(str(tmp_path / "data" / source), "/somewhere", writable=writable)
+        with pytest.raises(SandboxUnavailableError, match=f'/data/{source}" in the pool.s sandbox settings leads to'):
+            view_of(project, mounts=[mount])
+    readable = Mount(str(tmp_path / "data" / "itself"), "/somewhere")
+    assert Bind(project, Path("/somewhere")) in view_of(project, mounts=[readable]).trees

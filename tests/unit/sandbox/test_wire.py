@@ -59,7 +59,6 @@ def test_a_request_carries_everything_as_json() -> None:
         environment={"A": "1"},
         secrets={"S": "2"},
         limits=Limits(pids=5),
-        walled=True,
         tool_name="t",
         tool_args={"x": [1, None]},
     )

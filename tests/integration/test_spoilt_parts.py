@@ -1,0 +1,72 @@
+"""What a pool may write into its own keys stops neither the runs that wait for it nor the repair of others."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import redis
+
+from queues import keys
+from queues.repairs import Repairs
+from tests.support.queue_floor import TIMING, Floor, address, at_step_one, claimed, external, parts
+from workers.sweep import Sweep
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def floor(redis_connection: redis.Redis) -> Floor:
+    return Floor(redis_connection)
+
+
+def spoil(floor: Floor, run_id: str) -> None:
+    part, events = keys.part("shell", run_id, 1), keys.part_events("shell", run_id)
+    floor.connection.delete(part, events)
+    floor.connection.set(part, "no hash")
+    floor.connection.rpush(events, "no stream")
+
+
+def test_a_run_whose_part_a_pool_has_spoilt_can_still_be_ended(floor: Floor) -> None:
+    waiting = floor.paused(external("a")).run_id
+    held = floor.dispatched(external("a")).run_id
+    spoil(floor, waiting)
+    spoil(floor, held)
+    assert floor.claims.claim(waiting, owner="early") == "waiting"
+    assert floor.cancel(waiting) == "ended"
+    assert floor.cancel(held) == "requested"
+
+
+def test_a_pool_cannot_take_the_place_of_its_next_part(floor: Floor) -> None:
+    run = claimed(floor.claims, floor.submitted())
+    spoil(floor, run.run_id)
+    snapshot = at_step_one(run.snapshot, [external("a")])
+    floor.claims.checkpoint(run, snapshot, parts(run, [external("a")]), [])
+    assert floor.executing(run.run_id, "a").attempt == 1
+
+
+def test_a_pool_that_spoils_its_due_set_keeps_no_other_from_repair(floor: Floor) -> None:
+    run = floor.paused(external("a", "python"))
+    floor.connection.delete("tools.python")
+    floor.connection.set(keys.pool_due("shell"), "no sorted set")
+    floor.connection.zadd(keys.pool_due("python"), {address(run.run_id, "a", "python").due_member: 1})
+    sweep = Sweep(Repairs(floor.connection, timing=TIMING), pools=["shell", "python"])
+    assert sweep.once() == {"pushed": 1}
+
+
+def test_a_request_is_that_of_its_address_whatever_its_part_says(floor: Floor) -> None:
+    run = floor.paused(external("a"))
+    forged = {"run_id": "run_of_another", "tool_name": "other", "tool_args": {"key": "y"}}
+    floor.connection.hset(keys.part("shell", run.run_id, 1), "request:a", json.dumps(forged))
+    request = floor.executing(run.run_id, "a").request
+    assert (request.idempotency_key, request.tool_name) == (f"{run.run_id}:1:a", "look_up")
+
+
+@pytest.mark.parametrize("junk", ["no JSON", "[]", "3", '["run_x", 1, "a", "b", "c"]', '["x", {}, 1, 2]'])
+def test_a_glance_passes_over_junk(floor: Floor, junk: str) -> None:
+    spoil(floor, floor.paused(external("a")).run_id)
+    floor.connection.zadd(keys.pool_due("shell"), {junk: 1})
+    floor.become_due()
+    floor.paused(external("a"))
+    assert floor.repairs.postpone_backlog("shell", limit=10) == 0
+    assert len(floor.repairs.due_calls("shell", limit=10)) == 2

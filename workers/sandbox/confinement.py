@@ -1,0 +1,272 @@
+"""The wall around one call, put up by the call's own process from inside, step by step, before it reads a word.
+
+It never looks at the request, imports nothing heavy, and never goes on after a step that failed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import resource
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from workers.sandbox import alone, kernel, landlock, syscalls
+from workers.sandbox.egress.inside import hand_out_listener
+
+UID_INSIDE = 1000
+# Where a call finds what: standard streams, request, answer, and behind them what a plan hands over besides.
+REQUEST_FD, ANSWER_FD, FIRST_HANDED_FD = 3, 4, 5
+# The first byte on the answer's pipe: the wall stands, and not a word of the request was read.
+READY = b"\x06"
+SCRATCH = "/tmp"  # noqa: S108 - the call's own, in a mount namespace of its own
+SHARED_MEMORY = "/dev/shm"  # noqa: S108
+WORKSPACE = "/workspace"
+SHARED_MEMORY_MB, SHARED_MEMORY_INODES = 16, 1024
+# Libraries reserve far more addresses than they use; the limit that counts is the supervisor's watch over real use.
+ADDRESS_SPACE_FACTOR = 4
+LEAST_ADDRESS_SPACE_MB = 1024
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every call of one zygote finds around itself; made by the supervisor, the same for all of them.
+
+    `carried` are the places below the scratch that are shown on top of it, `handed` the names of descriptors that come
+    with each call beyond the usual ones, from `FIRST_HANDED_FD` on; `read`, `listed` and `write` are for Landlock.
+    `aftermath` says how the zygote finds what a call leaves where no namespace takes it along: the processes of its
+    group, or everything. `scratch` is where calls get folders of their own that cannot mount anything.
+    """
+
+    steps: tuple[str, ...]
+    limits: Mapping[str, Any]
+    project_dir: str
+    network: str = "none"
+    pid_namespace: bool = True
+    counted_processes: bool = True
+    carried: tuple[str, ...] = ()
+    noexec: bool = False
+    init: bool = False
+    seccomp: bytes = b""
+    landlock: str = "auto"
+    read: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    aftermath: Literal["", "group", "everything"] = ""
+    scratch: str = ""
+    handed: tuple[str, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The plan as text."""
+        return json.dumps({**asdict(self), "seccomp": base64.b64encode(self.seccomp).decode()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The plan that `to_json` wrote."""
+        fields = json.loads(text)
+        tuples = {name: tuple(fields[name]) for name in ("steps", "carried", "read", "listed", "write", "handed")}
+        return cls(**{**fields, **tuples, "seccomp": base64.b64decode(fields["seccomp"])})
+
+
+def confine(plan: Plan) -> None:
+    """Take every step of the plan; OSError by the first that fails, after which the process must end."""
+    for name in plan.steps:
+        try:
+            STEPS[name](plan)
+        except OSError as error:
+            raise OSError(error.errno, f"{name}: {error.strerror or error}") from error
+
+
+def die_with_parent(_: Plan) -> None:
+    """End when the zygote ends, whatever becomes of the namespace."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def own_session(_: Plan) -> None:
+    """No terminal and no group that is shared with another call."""
+    os.setsid()
+
+
+def namespaces(_: Plan) -> None:
+    """Mounts, System V objects, the host's name and the view of control groups: all fresh."""
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP)
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+
+
+def scratch(plan: Plan) -> None:
+    """Scratch, shared memory and terminals that no call before has touched, with bounds for bytes and for entries."""
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | (kernel.MS_NOEXEC if plan.noexec else 0)
+    disk, inodes = plan.limits["disk_mb"], plan.limits["inodes"]
+    kept = [(place, os.open(place, os.O_PATH)) for place in plan.carried]
+    _scratch(SCRATCH, flags, megabytes=disk, inodes=inodes)
+    _scratch(SHARED_MEMORY, flags, megabytes=min(disk, SHARED_MEMORY_MB), inodes=min(inodes, SHARED_MEMORY_INODES))
+    terminals = "newinstance,ptmxmode=0666,mode=0620"
+    kernel.mount("devpts", "/dev/pts", "devpts", kernel.MS_NOSUID | kernel.MS_NOEXEC, terminals)
+    for place, fd in kept:
+        source = f"/proc/self/fd/{fd}"
+        if Path(source).is_dir():
+            Path(place).mkdir(parents=True)
+        else:
+            Path(place).parent.mkdir(parents=True, exist_ok=True)
+            Path(place).touch()
+        kernel.mount(source, place, None, kernel.MS_BIND | kernel.MS_REC)
+        os.close(fd)
+
+
+def _scratch(place: str, flags: int, *, megabytes: int, inodes: int) -> None:
+    # The kernel counts the top folder as well.
+    options = f"mode=1777,size={megabytes << 20},nr_inodes={inodes + 1}"
+    kernel.mount("tmpfs", place, "tmpfs", flags, options)
+
+
+def workspace(plan: Plan) -> None:
+    """Room for the run's workspace, filled by the runner with what the run's last call left."""
+    if plan.limits["workspace_mb"]:
+        flags = kernel.MS_NOSUID | kernel.MS_NODEV | (kernel.MS_NOEXEC if plan.noexec else 0)
+        _scratch(WORKSPACE, flags, megabytes=plan.limits["workspace_mb"], inodes=plan.limits["inodes"])
+
+
+def fresh_proc(_: Plan) -> None:
+    """A /proc that knows the processes of this call and no others."""
+    kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+
+
+def own_user(plan: Plan) -> None:
+    """A user of its own, none below it, and a network of its own unless the plan leaves it this machine's."""
+    # Whoever may not be examined may not write its own maps either. The zygote itself stays closed.
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    kernel.unshare(kernel.CLONE_NEWUSER | (0 if plan.network == "host" else kernel.CLONE_NEWNET))
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{UID_INSIDE} 0 1")
+    _write("/proc/self/gid_map", f"{UID_INSIDE} 0 1")
+    _write("/proc/sys/user/max_user_namespaces", "0")
+
+
+def way_out(plan: Plan) -> None:
+    """A listening socket in the call's own network, handed out while nothing but our own code has run here."""
+    hand_out_listener(FIRST_HANDED_FD + plan.handed.index("listener"))
+
+
+def no_proc(_: Plan) -> None:
+    """An empty /proc; after the steps that need the real one."""
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount("tmpfs", "/proc", "tmpfs", kernel.MS_RDONLY, "mode=0555,size=4096,nr_inodes=2")
+
+
+def first_to_go(_: Plan) -> None:
+    """If this machine runs short of memory, the call goes first."""
+    _write("/proc/self/oom_score_adj", "1000")
+
+
+def resources(plan: Plan) -> None:
+    """The kernel's own limits; those that count per process are the second lock behind the watch over the call."""
+    limits = plan.limits
+    wanted = {
+        resource.RLIMIT_AS: address_space_bytes(limits),
+        resource.RLIMIT_FSIZE: limits["file_mb"] << 20,
+        resource.RLIMIT_NOFILE: limits["open_files"],
+        resource.RLIMIT_CPU: int(limits["cpu_seconds"]) + 1,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    if plan.counted_processes:
+        # Within a user namespace of its own; elsewhere it would count whatever this user runs.
+        wanted[resource.RLIMIT_NPROC] = limits["pids"] + (1 if plan.init else 0)
+    for which, limit in wanted.items():
+        hard = resource.getrlimit(which)[1]
+        lowest = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(which, (lowest, lowest))
+
+
+def address_space_bytes(limits: Mapping[str, Any]) -> int:
+    """How many addresses one process of a call may reserve."""
+    return int(max(limits["memory_mb"] * ADDRESS_SPACE_FACTOR, LEAST_ADDRESS_SPACE_MB)) << 20
+
+
+def examinable(_: Plan) -> None:
+    """No longer closed and deaf, as its zygote is."""
+    alone.examinable()
+
+
+def folder_as_scratch(plan: Plan) -> None:
+    """A scratch for a call that cannot mount one."""
+    alone.own_scratch(plan.scratch)
+
+
+def processes_by_user(plan: Plan) -> None:
+    """A limit of processes where nothing counts those of the call alone."""
+    alone.counted_by_user(plan.limits["pids"])
+
+
+def only_these_files(plan: Plan) -> None:
+    """By Landlock: what the plan names can be read or written, and nothing else; signals stay within the call."""
+    write = [*alone.there(plan.write), *([os.environ["TMPDIR"]] if plan.scratch else [])]
+    own_network = plan.aftermath != "group" or plan.network == "host"
+    landlock.restrict(
+        alone.there(plan.read),
+        write,
+        listed=alone.there(plan.listed),
+        devices=alone.there((*alone.DEVICES, *(() if plan.scratch else alone.TERMINALS))),
+        noexec=plan.noexec,
+        tcp_ports=None if own_network else (),
+    )
+
+
+def no_capabilities(_: Plan) -> None:
+    """Not one privilege, in no set."""
+    kernel.drop_capabilities()
+
+
+def no_new_privileges(_: Plan) -> None:
+    """No program that is started from here on gains one."""
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def filtered(plan: Plan) -> None:
+    """Only the system calls that the plan's filter lets through."""
+    syscalls.install(plan.seccomp)
+
+
+def own_descriptors(plan: Plan) -> None:
+    """Nothing open but the call's own streams."""
+    os.closerange(FIRST_HANDED_FD + len(plan.handed), os.sysconf("SC_OPEN_MAX"))
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+STEPS: dict[str, Callable[[Plan], None]] = {
+    step.__name__: step
+    for step in (
+        die_with_parent,
+        own_session,
+        namespaces,
+        scratch,
+        workspace,
+        fresh_proc,
+        own_user,
+        way_out,
+        first_to_go,
+        no_proc,
+        resources,
+        examinable,
+        folder_as_scratch,
+        processes_by_user,
+        only_these_files,
+        no_capabilities,
+        no_new_privileges,
+        filtered,
+        own_descriptors,
+    )
+}

@@ -1,0 +1,1 @@
+"""The way out of a sandbox whose network is an allowlist: a proxy outside that no tool can talk past."""

@@ -1,0 +1,143 @@
+"""Takes files, TCP ports and signals away from a process by the kernel's Landlock: what is not granted is refused.
+
+It never asks for a kernel's version: the kernel itself says which rights it can keep, and `gaps` says which it cannot.
+It imports little, for it runs on the sandboxed side.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Sequence
+
+from workers.sandbox import kernel
+
+# The same numbers on every machine.
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_CREATE_RULESET_VERSION = 1
+_RULE_PATH_BENEATH, _RULE_NET_PORT = 1, 2
+
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REMOVE_DIR, _REMOVE_FILE = 1 << 4, 1 << 5
+_MAKE_CHAR, _MAKE_DIR, _MAKE_REG, _MAKE_SOCK, _MAKE_FIFO, _MAKE_BLOCK, _MAKE_SYM = (1 << bit for bit in range(6, 13))
+_REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
+_BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
+_SCOPE_ABSTRACT_SOCKETS, _SCOPE_SIGNALS = 1 << 0, 1 << 1
+
+_READ = _READ_FILE | _READ_DIR
+_WRITE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _MAKE_SOCK | _MAKE_FIFO | _MAKE_SYM
+_WRITE |= _REFER | _TRUNCATE
+# What can be granted on anything but a folder.
+_ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
+# The highest right over files that each ABI brought; nobody is granted the making of device files.
+_NEWEST_RIGHT = {1: _MAKE_SYM, 2: _REFER, 3: _TRUNCATE, 4: _TRUNCATE, 5: _IOCTL_DEV, 6: _IOCTL_DEV}
+NEWEST_ABI = 6
+"""The newest one whose rights are used here; later ones are treated as this one."""
+
+_GAPS = {
+    2: "files cannot be moved between folders",
+    3: "existing files can be truncated wherever their mode allows it",
+    4: "TCP ports are not restricted",
+    5: "devices can be controlled by ioctl where they can be opened",
+    6: "signals reach other processes of the same user, and abstract sockets those of the machine",
+}
+
+
+class _RulesetAttributes(ctypes.Structure):
+    _fields_ = (("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
+
+
+class _NetPort(ctypes.Structure):
+    _fields_ = (("allowed", ctypes.c_uint64), ("port", ctypes.c_uint64))
+
+
+def abi() -> int:
+    """The version of Landlock that the running kernel offers; 0 if there is none, or it is switched off."""
+    try:
+        return kernel.system_call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_CREATE_RULESET_VERSION))
+    except OSError as error:
+        # Not built in, switched off at boot, or refused by a filter around this process.
+        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
+            return 0
+        raise
+
+
+def gaps(version: int) -> list[str]:
+    """What this version of Landlock leaves open or breaks, in words for the report; none from ABI 6 on."""
+    return [words for since, words in _GAPS.items() if version < since] if version else ["Landlock is missing"]
+
+
+def restrict(
+    read: Sequence[str],
+    write: Sequence[str],
+    *,
+    listed: Sequence[str] = (),
+    devices: Sequence[str] = (),
+    scoped: bool = True,
+    tcp_ports: Sequence[int] | None = (),
+    noexec: bool = False,
+) -> int:
+    """Leave this thread, and all that it starts, only these paths, for good; returns the ABI that was used.
+
+    Below `read` files can be read, listed and executed; below `write` also made, changed and removed, and executed
+    unless `noexec`; below `listed` folders can be listed, and `devices` be read, written and controlled. No device file
+    can be made, and what is already open stays open. `tcp_ports` are those that may be connected to; None leaves TCP
+    alone, else nothing can be bound. `scoped` keeps signals and abstract sockets inside. Rights that the kernel does
+    not know are left out. Raises OSError if there is no Landlock here, or, with its name, for a path that cannot be
+    opened. Nothing that is started from here on can gain privileges.
+    """
+    offered = abi()
+    if offered == 0:
+        raise OSError(errno.EOPNOTSUPP, "there is no Landlock in this kernel")
+    used = min(offered, NEWEST_ABI)
+    handled = 2 * _NEWEST_RIGHT[used] - 1
+    ruleset = _ruleset(used, handled, ports=tcp_ports is not None, scoped=scoped)
+    try:
+        for path in read:
+            _grant(ruleset, path, (_READ | _EXECUTE) & handled)
+        for path in listed:
+            _grant(ruleset, path, _READ_DIR)
+        for path in devices:
+            _grant(ruleset, path, (_READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & handled)
+        for path in write:
+            _grant(ruleset, path, (_WRITE if noexec else _WRITE | _EXECUTE) & handled)
+        for port in (tcp_ports or ()) if used >= 4 else ():
+            rule = _NetPort(_CONNECT_TCP, port)
+            kernel.system_call(_ADD_RULE, ruleset, _RULE_NET_PORT, ctypes.byref(rule), ctypes.c_uint32(0))
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        kernel.system_call(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0))
+    finally:
+        os.close(ruleset)
+    return used
+
+
+def _ruleset(used: int, files: int, *, ports: bool, scoped: bool) -> int:
+    wanted = _RulesetAttributes(files=files)
+    if ports and used >= 4:
+        wanted.network = _BIND_TCP | _CONNECT_TCP
+    if scoped and used >= 6:
+        wanted.scoped = _SCOPE_ABSTRACT_SOCKETS | _SCOPE_SIGNALS
+    # A kernel refuses a form that is longer than its own, unless the rest is zero; this holds for all of them.
+    size = ctypes.c_size_t(ctypes.sizeof(wanted))
+    return kernel.system_call(_CREATE_RULESET, ctypes.byref(wanted), size, ctypes.c_uint32(0))
+
+
+def _grant(ruleset: int, path: str, rights: int) -> None:
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            rights &= _ON_FILES
+        rule = _PathBeneath(rights, descriptor)
+        kernel.system_call(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), ctypes.c_uint32(0))
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(descriptor)
