@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import redis
 
@@ -142,7 +143,7 @@ class Repairs:
     def _sweep_call(self, address: CallAddress, entry: str) -> str:
         lane, owner = fields(self._connection, address.part, "lane", f"owner:{address.tool_call_id}")
         # From the run, not from the part: a pool does not choose what is published for it.
-        agent, run_lane = fields(self._connection, keys.run(address.run_id), "agent", "lane")
+        agent, run_lane, waiting = fields(self._connection, keys.run(address.run_id), "agent", "lane", "waiting")
         continuation = continuation_envelope(agent or "", address.run_id, address.step, lane_named(run_lane))
         ids: Sequence[str | int] = (address.run_id, address.step, address.tool_call_id)
         envelope = call_envelope(address.pool, address.tool_name, ids, lane_named(lane), parent_id=address.run_id)
@@ -177,8 +178,13 @@ class Repairs:
                 _settled_event(address, late),
                 continuation.render(),
                 milliseconds(self._timing.retention_seconds),
+                "yes" if _is_awaited(address, json.loads(waiting or "[]")) else "",
             ],
         )
+
+
+def _is_awaited(address: CallAddress, parts: Sequence[Mapping[str, Any]]) -> bool:
+    return any(part["key"] == address.part and address.tool_call_id in part["calls"] for part in parts)
 
 
 def _unexecuted(address: CallAddress, outcome: CallOutcome, content: str, *, worker: str | None = None) -> CallResult:

@@ -4,7 +4,7 @@
 -- KEYS part, pool due, part events, agents queue, pool queue, deadlines, dead, dead letters
 -- ARGV call id, due member, message, repush ms, continuation's due member, run_id, how long an operator may take ms,
 --      id of the dead letter, dead letter, answer 'lost', event 'lost', answer 'expired', event 'expired',
---      continuation, events retention ms
+--      continuation, events retention ms, whether the run waits for this call ('' = no)
 -- -> 'pushed' | 'backlog' | 'held' | 'lost' | 'expired' | 'buried' | 'gone'
 local held = redis.call('HMGET', KEYS[1], 'state:' .. ARGV[1], 'lease:' .. ARGV[1], 'attempts:' .. ARGV[1], 'request:' .. ARGV[1],
                         'cancelled', 'queue_until:' .. ARGV[1], 'deaths:' .. ARGV[1])
@@ -38,6 +38,11 @@ if is_held then
         return 'lost'
     end
     if is_poisonous(held[7]) then
+        -- Written by the pool alone: it buries nothing in the name of a run that asked for nothing.
+        if ARGV[16] == '' then
+            redis.call('ZREM', KEYS[2], ARGV[2])
+            return 'gone'
+        end
         redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'buried')
         redis.call('ZREM', KEYS[2], ARGV[2])
         redis.call('ZADD', KEYS[6], 'LT', now + ARGV[7], ARGV[6])

@@ -45,6 +45,24 @@ def test_a_pool_cannot_take_the_place_of_its_next_part(floor: Floor) -> None:
     assert floor.executing(run.run_id, "a").attempt == 1
 
 
+@pytest.mark.parametrize("awaited", [True, False])
+def test_a_pool_buries_no_call_that_its_run_does_not_wait_for(floor: Floor, awaited: bool) -> None:
+    run = floor.paused(external("a"))
+    call = address(run.run_id, "a" if awaited else "forged")
+    request = json.dumps({"on_lost": "retry", "max_attempts": 9})
+    died = {"state": "executing", "lease": "1", "attempts": "3", "deaths": "2", "request": request}
+    for name, value in died.items():
+        floor.connection.hset(call.part, f"{name}:{call.tool_call_id}", value)
+    floor.connection.zadd(call.due, {call.due_member: 1})
+    before = floor.connection.zscore(keys.DEADLINES, run.run_id)
+
+    found = Repairs(floor.connection, timing=TIMING).look_at_call("shell", call.due_member)
+
+    assert found == ("buried" if awaited else "gone")
+    assert floor.connection.zcard(keys.DEAD) == (1 if awaited else 0)
+    assert (floor.connection.zscore(keys.DEADLINES, run.run_id) == before) is not awaited
+
+
 def test_a_pool_that_spoils_its_due_set_keeps_no_other_from_repair(floor: Floor) -> None:
     run = floor.paused(external("a", "python"))
     floor.connection.delete("tools.python")
