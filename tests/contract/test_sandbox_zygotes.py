@@ -87,6 +87,18 @@ def test_tools_are_loaded_once_and_every_call_finds_them_untouched(calm: Sandbox
     assert [run(calm, "remember", word=word).content for word in ("one", "two")] == ['["one"]', '["two"]']
 
 
+def test_canaries_of_workers_that_were_killed_are_forgotten(tmp_path: Path) -> None:
+    left, fresh = (Path(f"/tmp/errandry-canary-{os.getpid()}-{name}") for name in ("left", "fresh"))
+    fresh.touch()
+    left.touch()
+    os.utime(left, (0, 0))
+    try:
+        _opened(tmp_path, "calm").close()
+        assert not left.exists() and fresh.exists()
+    finally:
+        fresh.unlink()
+
+
 def test_no_call_draws_the_numbers_of_another(calm: Sandbox) -> None:
     drawn = [json.loads(run(calm, "chance").content) for _ in range(4)]
 

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -39,18 +41,23 @@ def _containers(engine: Engine, pid: int) -> list[str]:
     return [name for name in names if f"-{pid}-" in name]
 
 
+def _folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("errandry-engine-*"))
+
+
 def test_kill_9_of_the_worker_removes_its_containers(engine: Engine) -> None:
-    sleep = mark()
+    sleep, before = mark(), _folders()
     worker = subprocess.Popen([sys.executable, "-c", _WORKER, sleep], cwd=ROOT)
     try:
         wait_until(lambda: marked(sleep), "the tool runs", timeout_seconds=60)
-        assert _containers(engine, worker.pid)
+        assert _containers(engine, worker.pid) and _folders() - before
     finally:
         worker.kill()
         worker.wait()
 
     wait_until(lambda: not marked(sleep), "the tool is gone", timeout_seconds=10)
     wait_until(lambda: not _containers(engine, worker.pid), "its containers are gone", timeout_seconds=10)
+    wait_until(lambda: not _folders() - before, "its folder is gone", timeout_seconds=10)
 
 
 def test_what_a_worker_and_its_watchman_left_is_removed_by_the_next(engine: Engine) -> None:

@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections import deque
@@ -73,10 +72,6 @@ class Containers:
     _threads: set[threading.Thread] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: bool = False
-    # Podman's monitor drops an empty file into its current folder when a container runs out of memory.
-    _folder: tempfile.TemporaryDirectory[str] = field(
-        default_factory=lambda: tempfile.TemporaryDirectory(prefix="errandry-engine-")
-    )
     _watchman: Watchman | None = None
 
     def open(self) -> None:
@@ -117,7 +112,6 @@ class Containers:
             self._waiting.popleft().close()
         if self._watchman is not None:
             self._watchman.close()
-        self._folder.cleanup()
 
     def _spare(self) -> Child | None:
         while True:
@@ -176,7 +170,7 @@ class Containers:
             client = subprocess.Popen(  # noqa: S603 - our own words
                 self.command_line(name),
                 env=client_environment(),
-                cwd=self._folder.name,
+                cwd=self._watchman.folder if self._watchman is not None else None,
                 stdin=ends.request,
                 stdout=ends.answer,
                 stderr=ends.stderr,

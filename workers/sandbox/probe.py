@@ -5,12 +5,14 @@ It never asks for versions and never guesses; the words of a refusal are the mac
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +24,7 @@ from workers.sandbox.process import Order, execute
 from workers.sandbox.wire import parse_answer, probe_bytes
 
 PROBE_SECONDS = 30
+_CANARY, _CANARY_SECONDS = "errandry-canary-", 600
 _USERNS = (
     "User namespaces are refused here. Set the sysctl kernel.unprivileged_userns_clone=1 and user.max_user_namespaces "
     "above 0, or, in a container, start it with a seccomp profile that allows user namespaces."
@@ -79,10 +82,19 @@ class Orders(Protocol):
         ...
 
 
+def _forget_canaries() -> None:
+    # Those of workers that were killed while they tried their wall out.
+    for path in Path("/tmp").glob(f"{_CANARY}*"):  # noqa: S108
+        with contextlib.suppress(OSError):
+            if path.lstat().st_uid == os.geteuid() and time.time() - path.lstat().st_mtime > _CANARY_SECONDS:
+                path.unlink()
+
+
 def probe(zygote: Orders, level: Level) -> None:
     """Have a child of the zygote try its wall and believe only what it finds; raises `SandboxUnavailableError`."""
+    _forget_canaries()
     with (
-        tempfile.NamedTemporaryFile(prefix="errandry-canary-", dir="/tmp") as canary,
+        tempfile.NamedTemporaryFile(prefix=_CANARY, dir="/tmp") as canary,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
         Path(canary.name).chmod(0o644)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 
 from workers.sandbox.cgroup_places import mark_of
 from workers.sandbox.engines import Engine, client_environment
@@ -16,8 +17,8 @@ from workers.sandbox.engines import Engine, client_environment
 END_SECONDS = 20
 # Waits for the end of its stdin, which the worker holds, and removes what bears its mark.
 _WATCHMAN = """
-import subprocess, sys, time
-engine, mark, *removing = sys.argv[1:]
+import shutil, subprocess, sys, time
+folder, engine, mark, *removing = sys.argv[1:]
 sys.stdin.read()
 for _ in range(20):
     found = subprocess.run([engine, "ps", "-aq", "--filter", "name=" + mark], capture_output=True, text=True).stdout
@@ -25,14 +26,20 @@ for _ in range(20):
         break
     subprocess.run([engine, *removing, *found.split()], capture_output=True)
     time.sleep(0.2)
+shutil.rmtree(folder, ignore_errors=True)
 """
 
 
 class Watchman:
-    """Started with the first container, and gone with the last; it needs nothing that the worker could take along."""
+    """Started with the first container, and gone with the last; it needs nothing that the worker could take along.
+
+    `folder` is where the engine's programs are to run: podman's monitor drops an empty file into its current folder
+    when a container runs out of memory.
+    """
 
     def __init__(self, engine: Engine) -> None:
-        words = [str(engine.program), mark_of(os.getpid()), *engine.removing]
+        self.folder = tempfile.mkdtemp(prefix="errandry-engine-")
+        words = [self.folder, str(engine.program), mark_of(os.getpid()), *engine.removing]
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and words
             [sys.executable, "-I", "-S", "-c", _WATCHMAN, *words],
             env=client_environment(),
