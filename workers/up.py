@@ -111,8 +111,9 @@ def running(
         group = stack.enter_context(
             ProcessGroup(on_line=note, drain_seconds=settings.drain_seconds + _HAND_BACK_SECONDS)
         )
-        flower_port = _free_port() if flower_port == 0 else flower_port
-        commands = _commands(settings, model=model, flower_port=flower_port)
+        model_port, free_port = _free_ports(2)
+        flower_port = free_port if flower_port == 0 else flower_port
+        commands = _commands(settings, model=model, model_port=model_port, flower_port=flower_port)
         try:
             # A stage of its own, which stops last: a worker that drains may still ask the model.
             group.start(*(command for command in commands if command.name == _MODEL_SERVER))
@@ -128,14 +129,15 @@ def has_endpoint(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name) for name in _MODEL_VARIABLES)
 
 
-def _commands(settings: Settings, *, model: ModelServerChoice | None, flower_port: int | None) -> list[ChildCommand]:
+def _commands(
+    settings: Settings, *, model: ModelServerChoice | None, model_port: int, flower_port: int | None
+) -> list[ChildCommand]:
     plain = _without_model(os.environ)
     commands = []
     agent_environment = {**os.environ, **_settings_for(AGENTS, settings)}
     if model is not None:
-        port = _free_port()
-        agent_environment |= {"OPENAI_BASE_URL": f"http://{_LOCALHOST}:{port}/v1", "OPENAI_API_KEY": "none"}
-        commands.append(_model_server(model, port, _without_model(os.environ), settings.project_dir))
+        agent_environment |= {"OPENAI_BASE_URL": f"http://{_LOCALHOST}:{model_port}/v1", "OPENAI_API_KEY": "none"}
+        commands.append(_model_server(model, model_port, _without_model(os.environ), settings.project_dir))
     if settings.agents:
         commands.append(_ours("agent-worker", ["agent-worker"], agent_environment, settings, r"worker is ready"))
     for pool, described in settings.pools.items():
@@ -213,7 +215,8 @@ def _revive(server: EmbeddedServer, over: threading.Event) -> None:
         server.revive()
 
 
-def _free_port() -> int:
-    with socket.create_server((_LOCALHOST, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports(count: int) -> list[int]:
+    # All at once: a port that was let go of may be the next one that is given.
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server((_LOCALHOST, 0))) for _ in range(count)]
+        return [int(probe.getsockname()[1]) for probe in probes]

@@ -53,12 +53,13 @@ def test_the_best_level_that_holds_is_taken_and_what_it_leaves_open_is_named(sai
 
 def test_calls_work_one_after_the_other_and_side_by_side(said: dict[str, Any]) -> None:
     assert (said["add"], said["last"]) == ("3", "42")
-    assert said["at_once"] == [f"{number}\nown\n" for number in range(4)]
+    seen = len(said["carried"].split()) + 1
+    assert said["at_once"] == [f"{number}\n{seen}\n" for number in range(4)]
 
 
 def test_no_call_finds_what_another_one_left(said: dict[str, Any]) -> None:
-    assert (said["written"], said["written_before"]) == ("kept", "")
-    assert (said["deep"], said["deep_before"]) == ("deep", "")
+    assert (said["written"], said["written_before"]) == ("kept", said["carried"])
+    assert (said["deep"], said["deep_before"]) == ("deep", said["carried"])
     assert said["remains"] == []
     assert said["left"] == []
 

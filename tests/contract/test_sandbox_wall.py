@@ -178,7 +178,8 @@ def test_processes_are_limited(walled: Sandbox, plain: Sandbox) -> None:
 def test_a_fork_bomb_ends_with_its_call(walled: Sandbox) -> None:
     outcome = run(walled, "fork_bomb", timeout_seconds=1.5)
 
-    assert outcome.outcome is CallOutcome.TIMED_OUT
+    # It meets one of two limits first, as fast as the machine lets it grow.
+    assert outcome.outcome is CallOutcome.TIMED_OUT or "more than 256 MiB" in outcome.content
     assert outcome.wall_seconds < 6
     assert run(walled, "add", a=1, b=2).content == "3"
 

@@ -71,6 +71,8 @@ def tried(sandbox: Sandbox, folder: Path) -> dict[str, object]:
     said: dict[str, object] = {"level": sandbox.level, "gaps": list(sandbox.gaps)}
     first = run(sandbox, "add", a=1, b=2)
     said |= {"add": first.content, "detail": dict(first.detail)}
+    # Empty, unless the project itself lies below this machine's /tmp.
+    said["carried"] = shell("ls -A $TMPDIR")
     said["written"] = shell("echo kept > $TMPDIR/file; mkdir -p $TMPDIR/a/b; chmod 000 $TMPDIR/a; cat $TMPDIR/file")
     said["written_before"] = shell("ls -A $TMPDIR")
     said["deep"] = shell(
@@ -128,7 +130,7 @@ def remains(sandbox: Sandbox) -> list[int]:
 
 def at_once(sandbox: Sandbox) -> list[str]:
     """Calls side by side, each of which sees its own files only."""
-    command = "echo $0 > $TMPDIR/own; sleep 0.3; cat $TMPDIR/own; ls $TMPDIR"
+    command = "echo $0 > $TMPDIR/own; sleep 0.3; cat $TMPDIR/own; ls $TMPDIR | wc -l"
     with ThreadPoolExecutor(4) as threads:
         words = [command.replace("$0", str(number)) for number in range(4)]
         return list(threads.map(lambda words: run(sandbox, "shell", command=words).content, words))

@@ -183,7 +183,8 @@ class Containers:
     def _measure(self, kept: _Kept) -> None:
         """Find the container's first process and its control group, where they are this machine's."""
         answer = self.engine.ask("inspect", "--format", "{{.Id}} {{.State.Pid}}", kept.name).stdout.split()
-        with contextlib.suppress(OSError, ValueError):
+        # There is no answer for one that is removed already.
+        with contextlib.suppress(OSError, ValueError, IndexError):
             identity, pid = answer[0], int(answer[1])
             with open(f"/proc/{pid}/cgroup") as groups:  # noqa: PTH123 - a pseudo file
                 if identity not in groups.read():

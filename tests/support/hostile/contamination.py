@@ -101,8 +101,10 @@ def leave_in_scratch_for_good(targets: Targets) -> str:
 
 
 def look_in_scratch_for_anything(targets: Targets) -> list[str]:
-    """Whatever is there before this call wrote anything."""
-    return [f"{folder}{name}" for folder in (scratch(""), "/dev/shm/") for name in _names(folder)]
+    """Whatever is there before this call wrote anything, but for the project, if that lies below /tmp."""
+    found = [f"{folder}{name}" for folder in (scratch(""), "/dev/shm/") for name in _names(folder)]
+    shown = [os.getcwd(), *sys.path]
+    return [path for path in found if not any(f"{place}/".startswith(f"{path}/") for place in shown)]
 
 
 def leave_a_process(targets: Targets) -> str:

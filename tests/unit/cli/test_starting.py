@@ -24,7 +24,8 @@ REDIS = SecretStr("redis://127.0.0.1:1/0")
 
 def commands(settings: Settings, model: up.ModelServerChoice | None = None) -> dict[str, dict[str, str]]:
     """The environment of each process that would be started."""
-    return {command.name: dict(command.env) for command in up._commands(settings, model=model, flower_port=5555)}
+    started = up._commands(settings, model=model, model_port=5554, flower_port=5555)
+    return {command.name: dict(command.env) for command in started}
 
 
 def test_only_the_agent_worker_gets_the_models_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +53,7 @@ def test_a_scripted_model_takes_the_place_of_the_real_one(tmp_path: Path, monkey
 def test_no_password_stands_in_a_command_line(tmp_path: Path) -> None:
     settings = Settings(project_dir=tmp_path, agents=("a:b",), pools={"python": PoolSettings(tools=TOOLS)})
     settings = settings.with_redis_url("redis://:hunter2@127.0.0.1:1/0")
-    for command in up._commands(settings, model=None, flower_port=5555):
+    for command in up._commands(settings, model=None, model_port=5554, flower_port=5555):
         assert "hunter2" not in " ".join(command.command)
         assert command.env["ERRANDRY_REDIS_URL"] == "redis://:hunter2@127.0.0.1:1/0"
 
