@@ -26,7 +26,7 @@ loglevel notice
 dir {folder}
 aclfile {acl}
 appendonly yes
-appendfsync everysec
+appendfsync always
 save ""
 maxmemory-policy noeviction
 client-output-buffer-limit pubsub 64mb 32mb 60

@@ -99,7 +99,7 @@ def test_it_serves_the_loopback_with_a_password_only(server: EmbeddedServer) -> 
         "bind": "127.0.0.1",
         "protected-mode": "yes",
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": "always",
         "save": "",
         "maxmemory-policy": "noeviction",
     }
