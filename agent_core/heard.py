@@ -46,8 +46,9 @@ class Heard:
         """Return what the loop is told of the call."""
         if self._error is not None:
             return ModelFailure(self._error, self._spoke)
-        silence = ModelError(f"Model {self.model_id!r} ended its stream without a reply.", retryable=True)
-        return self._reply or ModelFailure(silence)
+        if self._reply is not None:
+            return self._reply
+        return ModelFailure(ModelError(f"Model {self.model_id!r} ended its stream without a reply.", retryable=True))
 
     def is_check_due(self) -> bool:
         """Return whether it is time to ask if the run was cancelled: a reply may stream for minutes."""

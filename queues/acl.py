@@ -36,7 +36,6 @@ _RUN_STATE = (
 _AGENT_STATE = f"{_RUN_STATE} +del +zrangebyscore +zremrangebyscore +zcard +lpush +ltrim +lrange +lrem"
 _READING = "+hget +hmget +hgetall +zrange +zrevrange +zscore +zcard +zcount +xread +xrange +xrevrange"
 
-
 _CONFIRMATION: dict[Durability, tuple[str, ...]] = {"everysec": (), "fsync": ("+waitaof",), "replica": ("+wait",)}
 
 

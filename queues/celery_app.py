@@ -23,7 +23,6 @@ from queues.topology import AGENTS_QUEUE, WATCHERS, agents_queues, pool_queue, p
 # Longer than any lease: the sweep repairs within seconds, Kombu's own redelivery is only the last resort.
 _VISIBILITY_SECONDS = 3600
 
-
 # What workers answer of what Celery lets others ask of them. The rest are orders (stop, revoke, consume less, write a
 # dump), and Redis cannot tell an order from a question: whoever may look on could give them.
 _ANSWERED = {

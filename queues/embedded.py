@@ -153,9 +153,8 @@ class EmbeddedServer:
     def _launch(self, timeout_seconds: float) -> bool:
         """One attempt on the current port; False if somebody else has that port."""
         assert self._lock is not None
-        users = [admin(self._password), *self._users.values()]
-        lines = [f"user {user}" for user in users]
-        configuration = write_server_files(self._folder, port=self._port, users=lines)
+        users = [f"user {user}" for user in (admin(self._password), *self._users.values())]
+        configuration = write_server_files(self._folder, port=self._port, users=users)
         with self._log.open("wb") as output:
             self._process = spawn_tethered(
                 [str(self._binary), str(configuration)],

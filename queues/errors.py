@@ -36,10 +36,6 @@ class UnknownPoolError(QueueError, LookupError):
     """No pool of this name is known."""
 
 
-class UnknownToolError(QueueError, LookupError):
-    """No pool offers a tool of this name."""
-
-
 class RunNotFailedError(QueueError, ValueError):
     """Only a run that ended in ERROR can be retried."""
 

@@ -33,7 +33,8 @@ from queues.replies import entries, entries_after, entries_until, fields, last_e
 _BEGINNING = "0-0"
 _BLOCK_SECONDS = 4.0  # less than the socket's time-out
 _BATCH = 500
-_FINAL = {"RunCompleted", "RunCancelled", "RunError"}
+_FINAL = (RunCompleted, RunCancelled, RunError)
+_FINAL_NAMES = {final.__name__ for final in _FINAL}
 _KNOWN = {"run_id", "agent_name", "session_id", "created_at", "tools"}
 
 
@@ -118,7 +119,7 @@ def _goes_on(connection: redis.Redis, run_id: str, final_id: str) -> bool:
     if not RunStatus(status).is_finished:
         return True
     later = entries_after(connection, keys.events(run_id), final_id, limit=_BATCH)
-    return len(later) == _BATCH or any(json.loads(told["event"])["event"] in _FINAL for _, told in later)
+    return len(later) == _BATCH or any(json.loads(told["event"])["event"] in _FINAL_NAMES for _, told in later)
 
 
 def stored_event(event: RunEvent) -> str:
@@ -156,8 +157,8 @@ def _note_call(calls: dict[tuple[int, str], ToolExecution], event: RunEvent) -> 
 
 
 def is_final(event: RunEvent) -> bool:
-    """Whether nothing comes after this event."""
-    return isinstance(event, RunCompleted | RunCancelled | RunError)
+    """Whether the run ended with this event; a retry may undo that end."""
+    return isinstance(event, _FINAL)
 
 
 def latest_event_id(connection: redis.Redis, run_id: str) -> str | None:

@@ -51,7 +51,7 @@ class QueueJournal:
         """Save as the snapshot's status asks, hand out the calls and tell the events, all in one step.
 
         What was paid for is not thrown away because Redis is away for a while: the save is repeated. One that was
-        done, and whose answer was lost, is refused the second time; then the run goes on from it after the lease.
+        done, and whose answer was lost, is answered as the first time.
         StaleRunError if the run was lost to another worker.
         """
         self._name_pools(dispatch, events)

@@ -12,10 +12,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic_core import from_json
 
-# design: arguments over this are refused with an error that the model sees.
-MAX_ARGUMENT_BYTES = 1024 * 1024
-
-
 _ADDRESS = {"run_id", "step", "tool_call_id", "tool_name"}
 
 

@@ -5,6 +5,7 @@ redis-py types every reply for every way to connect; here it is said once which 
 
 from __future__ import annotations
 
+import json
 from typing import cast
 
 import redis
@@ -15,6 +16,15 @@ Entry = tuple[str, dict[str, str]]
 def fields(connection: redis.Redis, key: str, *names: str) -> list[str | None]:
     """The named fields of a hash, None for each that it lacks."""
     return cast(list[str | None], connection.hmget(key, list(names)))
+
+
+def answers(connection: redis.Redis, waiting: str | None) -> dict[str, str | None]:
+    """The answer to each call of a run's waiting list, None where there is none yet; empty without a list."""
+    found: dict[str, str | None] = {}
+    for part in json.loads(waiting or "[]"):
+        told = fields(connection, part["key"], *(f"answer:{call}" for call in part["calls"])) if part["calls"] else []
+        found |= zip(part["calls"], told, strict=True)
+    return found
 
 
 def newest(connection: redis.Redis, key: str, limit: int) -> list[str]:

@@ -5,7 +5,6 @@ Looks at the newest runs and at those that the sweep is late for, through the in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -17,7 +16,7 @@ from queues import keys
 from queues.checkup import NAMED, Finding, counted, ok, problem, warning
 from queues.dead_letters import DeadLetters
 from queues.leases import worker_of
-from queues.replies import fields, last_entry_id, newest, now_ms, overdue
+from queues.replies import answers, last_entry_id, newest, now_ms, overdue
 from queues.timing import Timing, milliseconds
 
 PATIENCE_SECONDS = 30.0
@@ -114,7 +113,7 @@ class RunCheckup:
         for run in runs:
             if run.parked is not None or run.status is RunStatus.RUNNING:
                 continue
-            if run.status is RunStatus.PAUSED and not self._all_answers(run):
+            if run.status is RunStatus.PAUSED and None in answers(self._connection, run.waiting).values():
                 continue
             since = self._ready_since(run)
             if self._is_long_ago(now, since):
@@ -151,14 +150,6 @@ class RunCheckup:
             f"{counted(number, 'dead letter')}: what killed its workers too often",
             "see `errandry dead list`; once the cause is mended, `errandry dead requeue ID`",
             [f"{letter.id}: {letter.reason}" for letter in letters],
-        )
-
-    def _all_answers(self, run: UnfinishedRun) -> bool:
-        """As `all_answers` of the scripts: each call of the waiting list has its answer."""
-        return all(
-            None not in fields(self._connection, part["key"], *(f"answer:{call}" for call in part["calls"]))
-            for part in json.loads(run.waiting or "[]")
-            if part["calls"]
         )
 
     def _ready_since(self, run: UnfinishedRun) -> int:

@@ -18,7 +18,7 @@ from queues import keys
 from queues.endings import Endings, EndWord, cancelled
 from queues.envelopes import continuation_envelope, start_envelope
 from queues.errors import IdempotencyConflictError, RunNotFailedError, UnknownAgentError
-from queues.replies import fields, newest
+from queues.replies import answers, fields, newest
 from queues.scripts import Scripts
 from queues.timing import Timing, milliseconds
 from queues.topology import Lane, agents_queue, lane_named
@@ -116,11 +116,8 @@ class Runs:
     def unanswered(self, stored: StoredRun) -> list[ToolExecution]:
         """The calls that the run waits for and that have no answer yet; a run holds answers until it goes on."""
         (waiting,) = fields(self._connection, keys.run(stored.snapshot.run_id), "waiting")
-        answered: set[str] = set()
-        for part in json.loads(waiting or "[]"):
-            told = fields(self._connection, part["key"], *(f"answer:{call}" for call in part["calls"]))
-            answered |= {call for call, answer in zip(part["calls"], told, strict=True) if answer is not None}
-        return [call for call in stored.snapshot.pending if call.tool_call_id not in answered]
+        told = answers(self._connection, waiting)
+        return [call for call in stored.snapshot.pending if told.get(call.tool_call_id) is None]
 
     def latest(self, *, limit: int) -> list[StoredRun]:
         """The newest runs first; entries whose run is gone are taken out of the index on the way."""

@@ -11,9 +11,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from queues.settings_values import VariableName, decoded
+from queues.settings_values import VARIABLE_NAME, VariableName, decoded
 
-_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_NAME = re.compile(
     r"(^|_)(SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|(API|ACCESS|PRIVATE|SECRET)_?KEY)$"
 )
@@ -35,7 +34,7 @@ def _referenced(value: object) -> object:
     names = [str(name) for name in value]
     for place, name in enumerate(names):
         # Not left to the check of a table's keys: that would repeat the key, and somebody may have written NAME=value.
-        if _VARIABLE_NAME.fullmatch(name) is None:
+        if VARIABLE_NAME.fullmatch(name) is None:
             raise ValueError(
                 f"has as its entry {place} what is no name of an environment variable; write the name alone, never its "
                 "value"
@@ -47,7 +46,7 @@ def _referenced(value: object) -> object:
 
 def _reference(value: object) -> str:
     kind, colon, target = value.partition(":") if isinstance(value, str) else ("", "", "")
-    well_formed = bool(_VARIABLE_NAME.fullmatch(target)) if kind == "env" else target.startswith("/")
+    well_formed = bool(VARIABLE_NAME.fullmatch(target)) if kind == "env" else target.startswith("/")
     if not colon or kind not in ("env", "file") or not well_formed:
         raise ValueError(
             'must say where the secret is found, never what it is: "env:NAME" (a variable of the worker) or '

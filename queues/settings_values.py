@@ -15,11 +15,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 _IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _POOL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
-_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _Value = TypeVar("_Value", str, int)
 _SCHEMES = ("redis://", "rediss://", "unix://")
-
-
 # One label of a host's name; the same letters that a certificate's name has.
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _DOMAIN = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
@@ -76,7 +74,7 @@ def _pool_name(value: str) -> str:
 
 def _variable_name(value: str) -> str:
     # The value is not repeated: whoever writes NAME=value here has written a secret.
-    if _VARIABLE_NAME.fullmatch(value) is None:
+    if VARIABLE_NAME.fullmatch(value) is None:
         raise ValueError("is no name of an environment variable; write the name alone, never its value")
     return value
 

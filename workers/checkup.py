@@ -80,7 +80,7 @@ def _examine_store(settings: Settings, project: Project | None, scope: Scope) ->
             return  # it does not answer
         checkup = RunCheckup(
             connection,
-            timing=Timing(lease_seconds=settings.lease_seconds),
+            timing=Timing.of_lease(settings.lease_seconds),
             pools=list(settings.pools),
             limit=scope.limit,
         )

@@ -1,6 +1,6 @@
 """The tool worker of one pool: a Celery worker whose threads supervise sandboxed processes; runs no tool itself.
 
-ERRANDRY_WORKER_POOL=shell celery -A workers.tool_worker worker# what `errandry tool-worker` does
+ERRANDRY_WORKER_POOL=shell celery -A workers.tool_worker worker    # what `errandry tool-worker` does
 """
 
 from __future__ import annotations
@@ -71,16 +71,12 @@ def build(settings: Settings, pool: str, *, concurrency: int | None = None) -> C
         gaps=sandbox.gaps,
     )
 
-    def announce() -> None:
-        known.announce(announcement)
-
-    def withdraw() -> None:
-        known.withdraw(announcement.worker)
+    announce = partial(known.announce, announcement)
 
     def set_up(stack: ExitStack) -> None:
         stack.callback(sandbox.close)
         announce()
-        stack.callback(withdraw)
+        stack.callback(known.withdraw, announcement.worker)
         leases.at_each_beat(announce)
         stack.callback(leases.close)
         store = store_for(described.sandbox, pool=pool, project_dir=settings.project_dir)

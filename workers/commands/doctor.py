@@ -6,12 +6,11 @@ Never mends anything.
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 import typer
 
-from workers.commands.opening import project_settings
+from workers.commands.opening import importable_project
 from workers.commands.pages import add
 from workers.commands.runs import Json
 
@@ -44,8 +43,7 @@ def doctor(
     The exit code is 1 if there is a problem, else 0; warnings alone are no failure. With --json: one object with
     the worst level and the list of findings.
     """
-    settings = project_settings()
-    sys.path.insert(0, str(settings.project_dir))
+    settings = importable_project()
     # Celery, Redis and the project's own modules, only now.
     from workers.checkup import Scope, examine  # noqa: PLC0415
     from workers.commands.findings import print_finding, print_verdict, worst_of  # noqa: PLC0415

@@ -5,6 +5,7 @@ Never builds settings from anything but the project's file and the environment.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +21,13 @@ def project_settings() -> Settings:
     from queues.settings import load_settings  # noqa: PLC0415
 
     return load_settings()
+
+
+def importable_project() -> Settings:
+    """The same, with the modules of the project's folder importable from now on."""
+    settings = project_settings()
+    sys.path.insert(0, str(settings.project_dir))
+    return settings
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Never tries a sandbox itself; that is the doctor's.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -61,27 +62,20 @@ def described(name: str, pool: PoolSettings, workers: list[Announcement], waits:
         "network": pool.sandbox.network,
         "waiting": waits,
         "concurrency": sum(worker.concurrency for worker in workers),
-        "workers": [
-            {
-                "worker": worker.worker,
-                "level": worker.level,
-                "concurrency": worker.concurrency,
-                "gaps": list(worker.gaps),
-            }
-            for worker in workers
-        ],
+        "workers": [{**asdict(worker), "gaps": list(worker.gaps)} for worker in workers],
     }
 
 
 def print_pools(found: list[dict[str, object]]) -> None:
     """The same for people: a line for each pool, and one for each of its workers below it."""
-    # Rich takes longer to import than the help may take to show.
+    # Redis and Rich take longer to import than the help may take to show.
+    from queues.checkup import counted  # noqa: PLC0415
     from workers.terminal import say  # noqa: PLC0415
 
     for pool in found:
-        workers, waits = pool["workers"], pool["waiting"]
-        assert isinstance(workers, list) and isinstance(waits, dict)
-        at_once = f"{_counted(len(workers), 'worker')}, {_counted(pool['concurrency'], 'call')} at once"
+        workers, waits, concurrency = pool["workers"], pool["waiting"], pool["concurrency"]
+        assert isinstance(workers, list) and isinstance(waits, dict) and isinstance(concurrency, int)
+        at_once = f"{counted(len(workers), 'worker')}, {counted(concurrency, 'call')} at once"
         words = f"{pool['pool']}  {at_once}; {sum(waits.values())} waiting; level {pool['level_required']} or better"
         say(words, style="default" if workers else "yellow")
         for worker in workers:
@@ -92,7 +86,3 @@ def print_pools(found: list[dict[str, object]]) -> None:
             say(f"    errandry tool-worker --pool {pool['pool']}      (nobody serves it)", style="yellow")
     if not found:
         say("errandry.toml has no pools")
-
-
-def _counted(number: object, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

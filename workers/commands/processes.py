@@ -5,17 +5,13 @@ Never starts anything itself: each command hands over to the module that does.
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from workers.commands.opening import project_settings
+from workers.commands.opening import importable_project, project_settings
 from workers.commands.pages import add
-
-if TYPE_CHECKING:
-    from queues.settings import Settings
 
 
 class LogLevel(StrEnum):
@@ -127,7 +123,7 @@ def agent_worker(
     from workers.commands import workers_command  # noqa: PLC0415 - everything heavy, only now
 
     return workers_command.run_agent_worker(
-        _with_project_on_path(project_settings()), concurrency=concurrency, node=name or "agents", loglevel=loglevel
+        importable_project(), concurrency=concurrency, node=name or "agents", loglevel=loglevel
     )
 
 
@@ -173,8 +169,3 @@ def flower(
     from workers.commands import workers_command  # noqa: PLC0415 - everything heavy, only now
 
     workers_command.run_flower(project_settings(), address=address, port=port, basic_auth=basic_auth or ())
-
-
-def _with_project_on_path(settings: Settings) -> Settings:
-    sys.path.insert(0, str(settings.project_dir))
-    return settings
