@@ -97,11 +97,13 @@ class Agent:
 
         A PENDING run is started; any other goes on with the answers (by tool call id) of the step under way. All saves
         go through the journal, the last one with the final status; a model's error ends in a saved ERROR, not in an
-        exception. `StaleRunError` from the journal is passed on: somebody else has the run.
+        exception. `StaleRunError` from the journal is passed on: somebody else has the run. With `stream` the text is
+        told as the model says it; a reply that breaks off is asked for again, and `RunContinued.voids_text` says so.
         """
         if snapshot.status is RunStatus.PENDING and snapshot.response_schema is None:
             snapshot.response_schema = self._remember_schema(self._defaults["output_schema"])
-        return self._driver(journal, stream=stream).drive(RunLoop(self._spec, snapshot, answers=answers))
+        loop = RunLoop(self._spec, snapshot, answers=answers, may_void=True)
+        return self._driver(journal, stream=stream).drive(loop)
 
     @overload
     def run(self, input: object, *, stream: Literal[False] = False, **settings: Unpack[RunSettings]) -> RunOutput: ...

@@ -44,7 +44,8 @@ def collect_answers(snapshot: RunSnapshot, given: Iterable[ToolExecution]) -> di
             )
         answer = None if call.is_settled else _read_answer(call, record)
         if answer is not None:
-            answers[call.tool_call_id] = answer
+            signature = {"answered_by": record.answered_by, "answered_at": record.answered_at}
+            answers[call.tool_call_id] = answer.model_copy(update=signature)
     return answers
 
 
@@ -108,7 +109,7 @@ def _read_answer(call: ToolExecution, record: ToolExecution) -> CallAnswer | Non
 def _check_kind(call: ToolExecution, answer: CallAnswer) -> None:
     fits = (
         isinstance(answer, CallResult)  # a result settles any call: a person or a deadline may stand in for it
-        or (isinstance(answer, Confirmation) and call.requires_confirmation)
+        or (isinstance(answer, Confirmation) and (call.requires_confirmation or call.requires_approval))
         or (isinstance(answer, UserInput) and call.requires_user_input)
     )
     if not fits:
@@ -120,7 +121,8 @@ def _apply(call: ToolExecution, answer: CallAnswer) -> None:
         case CallResult():
             call.settle(answer)
         case Confirmation(confirmed=confirmed, note=note):
-            call.confirmed, call.confirmation_note, call.answered = confirmed, note or None, True
+            call.take_confirmation(answer)
+            call.answered = True
             if not confirmed:
                 refusal = "The user refused this call; it was not executed." + (f" They said: {note}" if note else "")
                 call.settle(CallResult(outcome=CallOutcome.DENIED, content=refusal))
@@ -128,3 +130,4 @@ def _apply(call: ToolExecution, answer: CallAnswer) -> None:
             for entry in call.user_input_schema or ():
                 entry.value = values.get(entry.name)
             call.answered = True
+            call.take_signature(answer)

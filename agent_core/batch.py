@@ -14,10 +14,9 @@ from agent_core.identifiers import new_id
 from agent_core.messages import ToolCall
 from agent_core.spec import AgentSpec
 from agent_core.text import well_formed
-from agent_core.tools.execution import CallOutcome, CallResult, ToolExecution
+from agent_core.tools.execution import MAX_ARGUMENTS_BYTES, CallOutcome, CallResult, ToolExecution
 from agent_core.tools.function import Function
 
-MAX_ARGUMENTS_BYTES = 1024 * 1024
 _REFUSALS_BEFORE_END = 20
 _EXCERPT = 200
 

@@ -6,7 +6,7 @@ Never the truth about a run: that is its snapshot. An event holds what happened,
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, Field, SerializeAsAny, field_serializer
+from pydantic import BaseModel, Field, JsonValue, SerializeAsAny, field_serializer
 
 from agent_core.errors import AgentError, ModelError
 from agent_core.messages import Usage
@@ -94,7 +94,12 @@ class RunPaused(RunEvent):
 
 
 class RunContinued(RunEvent):
-    """The run goes on after a pause or an error."""
+    """The run goes on after a pause or an error, or because its worker died or left.
+
+    With `voids_text` the model is asked anew: the text of this step that was told before is void, and told anew.
+    """
+
+    voids_text: bool = False
 
 
 class RunCompleted(RunEvent):
@@ -135,12 +140,42 @@ class ToolCallExecuting(RunEvent):
     sandbox_level: str | None = None
 
 
+class ToolCallOutput(RunEvent):
+    """A piece of what a tool writes to stdout and stderr while it is executed: `content` (queue only).
+
+    Pieces end anywhere, also within a line. A tool wrote it: characters that steer a terminal are still in it.
+    """
+
+    content: str = ""
+    tool_call_id: str
+    tool_name: str
+    pool: str
+    worker: str
+    attempt: int = 1
+
+
+class ToolCallAnswered(RunEvent):
+    """A person gave a call what it waited for, a yes or its input, and it is still to be executed (queue only).
+
+    `content` is their note; `tool_args` are there where they changed the arguments.
+    """
+
+    tool_call_id: str
+    tool_name: str
+    pool: str | None = None
+    tool_args: dict[str, JsonValue] | None = None
+    answered_by: str | None = None
+    answered_at: datetime | None = None
+
+
 class ToolCallSettled(RunEvent):
     """A call got its outcome from a tool worker or a person (queue only)."""
 
     tool_call_id: str
     tool_name: str
     outcome: CallOutcome
+    answered_by: str | None = None
+    answered_at: datetime | None = None
     pool: str | None = None
     worker: str | None = None
     attempt: int | None = None
@@ -152,7 +187,8 @@ _EVENTS: dict[str, type[RunEvent]] = {
     kind.__name__: kind
     for kind in (
         RunStarted, RunContent, ToolCallStarted, ToolCallCompleted, ToolCallError, RunPaused, RunContinued,
-        RunCompleted, RunCancelled, RunError, ToolCallExecuting, ToolCallSettled,
+        RunCompleted, RunCancelled, RunError, ToolCallExecuting, ToolCallOutput, ToolCallAnswered,
+        ToolCallSettled,
     )
 }  # fmt: skip
 

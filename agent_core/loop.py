@@ -3,6 +3,7 @@
 Never does I/O: no model, no tool, no store and no clock is touched here. `agent_core.drive` carries the requests out.
 """
 
+import itertools
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -37,21 +38,38 @@ from agent_core.requests import (
 )
 from agent_core.run import RunOutput, RunSnapshot, RunStatus
 from agent_core.spec import AgentSpec, requested_schema
-from agent_core.telling import content_event, context_of, event_of, settled_event, started_event, tool_message
+from agent_core.telling import (
+    content_event,
+    context_of,
+    event_of,
+    pause_words,
+    settled_event,
+    started_event,
+    tool_message,
+)
 from agent_core.text import well_formed
 from agent_core.tools.execution import CallAnswer, CallOutcome, CallResult, ToolExecution
 from agent_core.tools.function import Function
 
 _LOST = "The process that executed this call died. Whether the call took effect is unknown."
+# How often a reply that broke off in the middle is asked for again; as often as the SDK does for one that never began.
+_BROKEN_REPLIES = 2
 
 
 class RunLoop:
-    """Carries one run from where its snapshot stands to the next pause or to its end. Used once."""
+    """Carries one run from where its snapshot stands to the next pause or to its end. Used once.
 
-    def __init__(self, spec: AgentSpec, snapshot: RunSnapshot, *, answers: Mapping[str, CallAnswer]) -> None:
+    With `may_void` the readers of its events heed `RunContinued.voids_text`, so a reply that broke off after some of
+    its text was told is asked for again; without, it ends the run.
+    """
+
+    def __init__(
+        self, spec: AgentSpec, snapshot: RunSnapshot, *, answers: Mapping[str, CallAnswer], may_void: bool = False
+    ) -> None:
         self.spec = spec
         self.snapshot = snapshot
         self._answers = answers
+        self._may_void = may_void
 
     @property
     def output(self) -> RunOutput:
@@ -85,14 +103,15 @@ class RunLoop:
         events = self._report_lost() if crashed and snapshot.phase == "tools" else []
         settled = apply_answers(snapshot.calls, self._answers)
         self.output.status, self.output.error = RunStatus.RUNNING, None
+        continued = event_of(snapshot, RunContinued, voids_text=snapshot.phase == "model")
         if snapshot.pending and not (crashed and self._runnable()):
             # An ERROR run may have lost its calls' places in the queues: hand them out again.
             dispatch = tuple(snapshot.pending) if status is RunStatus.ERROR else ()
-            yield from self._pause([event_of(self.snapshot, RunContinued), *events], dispatch=dispatch)
+            yield from self._pause([continued, *events], dispatch=dispatch)
             return
         # Answers that were kept from an earlier, incomplete try are told only now, when the step goes on.
         told = settled if crashed else [c for c in snapshot.calls if c.is_settled and c.pauses]
-        events = [event_of(self.snapshot, RunContinued), *events, *(settled_event(snapshot, call) for call in told)]
+        events = [continued, *events, *(settled_event(snapshot, call) for call in told)]
         if snapshot.phase == "tools" and not self._runnable():
             yield from self._close_step(events)
         else:
@@ -124,6 +143,24 @@ class RunLoop:
             yield from self._finish(answer)
 
     def _ask(self) -> Generator[Request, Any, ModelReply | ModelFailure | None]:
+        question = self._question()
+        for attempt in itertools.count():
+            delay = self.spec.retry_delay_seconds * 2 ** (attempt - 1) if attempt else 0.0
+            answer: ModelReply | ModelFailure | None = yield replace(question, delay_seconds=delay)
+            if not isinstance(answer, ModelFailure) or attempt >= self._retries_after(answer):
+                break
+            if answer.spoke:
+                yield from self._save([event_of(self.snapshot, RunContinued, voids_text=True)])
+        return answer
+
+    def _retries_after(self, failure: ModelFailure) -> int:
+        if not failure.error.retryable:
+            return 0
+        if not failure.spoke:
+            return self.spec.retries
+        return max(self.spec.retries, _BROKEN_REPLIES) if self._may_void else 0
+
+    def _question(self) -> CallModel:
         limit = self.spec.tool_call_limit
         request = ModelRequest(
             messages=tuple(self.output.messages),
@@ -131,13 +168,7 @@ class RunLoop:
             response_schema=requested_schema(self.snapshot.response_schema),
             may_call_tools=limit is None or len(self.output.tools) < limit,
         )
-        question = CallModel(request, self.snapshot.run_id, partial(content_event, self.snapshot))
-        for attempt in range(self.spec.retries + 1):
-            delay = self.spec.retry_delay_seconds * 2 ** (attempt - 1) if attempt else 0.0
-            answer: ModelReply | ModelFailure | None = yield replace(question, delay_seconds=delay)
-            if not isinstance(answer, ModelFailure) or answer.spoke or not answer.error.retryable:
-                break
-        return answer
+        return CallModel(request, self.snapshot.run_id, partial(content_event, self.snapshot))
 
     def _begin_tools(self, reply: ModelReply) -> Steps:
         try:
@@ -227,8 +258,8 @@ class RunLoop:
 
     def _pause(self, events: Sequence[RunEvent] = (), *, dispatch: tuple[ToolExecution, ...] = ()) -> Steps:
         self.output.status = RunStatus.PAUSED
-        waiting = ", ".join(call.tool_name for call in self.snapshot.pending)
-        paused = event_of(self.snapshot, RunPaused, content=f"Paused: waiting for {waiting}.", tools=self.output.tools)
+        words = pause_words(self.snapshot)
+        paused = event_of(self.snapshot, RunPaused, content=words, tools=self.output.tools)
         yield from self._save([*events, paused], dispatch=dispatch)
 
     def _fail(self, error: ModelError) -> Steps:

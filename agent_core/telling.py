@@ -38,6 +38,12 @@ def settled_event(snapshot: RunSnapshot, call: ToolExecution) -> RunEvent:
     return event_of(snapshot, kind, tool=call.model_copy(), content=str(call.result))
 
 
+def pause_words(snapshot: RunSnapshot) -> str:
+    """Return what a paused run waits for, as a sentence."""
+    waiting = (f"{call.tool_name}{' (approval)' if call.requires_approval else ''}" for call in snapshot.pending)
+    return f"Paused: waiting for {', '.join(waiting)}."
+
+
 def tool_message(call: ToolExecution) -> Message:
     """Return what the model gets to read of a settled call."""
     return Message(

@@ -31,7 +31,8 @@ _TRANSACTIONS = "+multi +exec +discard +unwatch"
 
 _CALL_STATE = "+hget +hmget +hset +hdel +hexists +hincrby +zadd +zrem +xadd +pexpire"
 _RUN_STATE = (
-    f"{_CALL_STATE} +hgetall +exists +persist +copy +rename +zrange +zrevrange +zscore +xlen +xrange +xrevrange"
+    f"{_CALL_STATE} +hgetall +exists +persist +copy +rename +zrange +zrevrange +zrevrank +zscore +xlen +xrange"
+    " +xrevrange"
 )
 _AGENT_STATE = f"{_RUN_STATE} +del +zrangebyscore +zremrangebyscore +zcard +lpush +ltrim +lrange +lrem"
 _READING = "+hget +hmget +hgetall +zrange +zrevrange +zscore +zcard +zcount +xread +xrange +xrevrange"
@@ -59,10 +60,17 @@ def pool_user(pool: str) -> str:
     return f"{_POOL}{pool}"
 
 
-def roles(pools: Sequence[str], *, database: int = 0, durability: Durability = "everysec") -> list[Role]:
+def roles(
+    pools: Sequence[str],
+    *,
+    http_pools: Sequence[str] = (),
+    database: int = 0,
+    durability: Durability = "everysec",
+) -> list[Role]:
     """All users of a project with these pools, whose Redis is the database of that number.
 
-    Whoever submits runs may wait for what `durability` asks for: the server's disk needs Redis 7.2 or Valkey.
+    Those in `http_pools` have no tool workers and so no user: the gateway takes their calls. Whoever submits runs may
+    wait for what `durability` asks for: the server's disk needs Redis 7.2 or Valkey.
     """
     broker = _Broker(database)
     return [
@@ -70,9 +78,10 @@ def roles(pools: Sequence[str], *, database: int = 0, durability: Durability = "
         *(
             Role(pool_user(pool), f"tool workers of pool {pool}", broker.connection + _pool(broker, pool))
             for pool in pools
+            if pool not in http_pools
         ),
         Role(PRODUCER, "whoever submits runs", broker.connection + _producer(durability)),
-        Role(GATEWAY, "the HTTP gateway", broker.connection + _producer(durability)),
+        Role(GATEWAY, "the HTTP gateway", broker.connection + _gateway(durability, pools, http_pools)),
         Role(FLOWER, "Flower", broker.connection + broker.watching(pools)),
         Role(OPERATOR, "errandry doctor", broker.connection + _operator(broker, pools)),
     ]
@@ -165,9 +174,34 @@ def _producer(durability: Durability) -> tuple[str, ...]:
         *_SCRIPTS.split(),
         *_CONFIRMATION[durability],
         _selector(f"{_RUN_STATE} +xread", *own),
-        _selector("+hgetall", f"%R~{keys.AGENTS}"),
+        _selector("+hgetall", f"%R~{keys.AGENTS}", f"%R~{keys.TOOLS}"),
         _selector("+evalsha", *own, keys.AGENTS, *agents_queues(), pool_queue("*")),
         _selector("+lpush", *(f"%W~{queue}" for queue in (*agents_queues(), pool_queue("*")))),
+        _selector("+llen", f"%R~{pool_queue('*')}"),
+        _selector("+lpush +ltrim", keys.WEBHOOKS_WAKE),
+    )
+
+
+def _gateway(durability: Durability, pools: Sequence[str], http_pools: Sequence[str]) -> tuple[str, ...]:
+    """A producer that also delivers what runs announce, counts what waits and how long the first has, and takes the
+    calls of pools that are served over HTTP.
+    """
+    return (
+        *_producer(durability),
+        _selector("+brpop", keys.WEBHOOKS_WAKE),
+        _selector("+zcard", *(f"%R~{key}" for key in (keys.RUNS, keys.EXPIRING, keys.DEAD))),
+        # Messages hold ids only, and the gateway is trusted with all runs.
+        _selector("+llen +lindex", *(f"%R~{queue}" for queue in _all_queues(pools))),
+        *(rule for pool in http_pools for rule in _for_executors(pool)),
+    )
+
+
+def _for_executors(pool: str) -> tuple[str, ...]:
+    """What it takes to serve a pool in the name of its executors, beyond what a producer may do with its parts."""
+    return (
+        "+multi +exec",
+        _selector("+brpop +rpush", *pool_queues(pool)),
+        _selector("+lpush +ltrim", keys.refused(pool)),
     )
 
 

@@ -76,6 +76,17 @@ class ClaimedCall:
     attempt: int = 0
 
 
+@dataclass(frozen=True)
+class Output:
+    """Pieces of what a call wrote, in order; `first` is the number of the first one, counted from 1 in each claim."""
+
+    pieces: tuple[str, ...] = ()
+    first: int = 1
+
+
+_NO_OUTPUT = Output()
+
+
 class Calls:
     """The state of a pool's calls. Every method may be repeated: a call settles once."""
 
@@ -85,15 +96,18 @@ class Calls:
         self._timing = timing
         self._worker = worker
 
-    def claim(self, address: CallAddress) -> ClaimedCall | Refusal:
-        """The lease of a queued call, or in a word why there is none; `backing_off`: its next try is not due yet."""
+    def claim(self, address: CallAddress, *, owner: str | None = None) -> ClaimedCall | Refusal:
+        """The lease of a queued call, or in a word why there is none; `backing_off`: its next try is not due yet.
+
+        `owner` names this one claim (see `one_claim_by`, which it is by default).
+        """
         verdict, *rest = self._scripts.row(
             "claim_call",
             [address.part, address.due],
             [
                 address.tool_call_id,
                 address.due_member,
-                one_claim_by(self._worker),
+                owner or one_claim_by(self._worker),
                 milliseconds(self._timing.lease_seconds),
             ],
         )
@@ -134,8 +148,30 @@ class Calls:
         """Carry one heartbeat out."""
         return standing_of(*self._scripts.words([self.renewal(call)]))
 
-    def settle(self, call: ClaimedCall, result: CallResult, *, retry_after_seconds: float = 0) -> str:
+    def tell_output(self, call: ClaimedCall, output: Output) -> bool:
+        """Show readers what the call writes while it is executed; a piece whose number was told is not told again.
+
+        False if the call is not held any more: then nothing is told, and nothing will be.
+        """
+        address = call.address
+        word = self._scripts.word(
+            "tell_output",
+            [address.part, address.events],
+            [
+                address.tool_call_id,
+                call.epoch,
+                milliseconds(self._timing.retention_seconds),
+                *self._numbered(call, output),
+            ],
+        )
+        return word == "told"
+
+    def settle(
+        self, call: ClaimedCall, result: CallResult, *, retry_after_seconds: float = 0, output: Output = _NO_OUTPUT
+    ) -> str:
         """Write the answer down; the first writer wins. Says what came of it in one word.
+
+        What of `output` was not told yet is told before it.
 
         `settled`, or `last` if it also sent the continuation; `retry` if it goes back to the queue after a wait;
         `already`, `stale` or `missing` if nothing was written, because somebody else's answer stands or the lease
@@ -165,8 +201,16 @@ class Calls:
                 milliseconds(retry_after_seconds),
                 continuation.render(),
                 milliseconds(self._timing.retention_seconds),
+                *self._numbered(call, output),
             ],
         )
+
+    def _numbered(self, call: ClaimedCall, output: Output) -> list[str | int]:
+        """The pieces as the scripts want them: the number of the first one, and an event for each."""
+        events = (
+            self._event("ToolCallOutput", call.address, attempt=call.attempt, content=piece) for piece in output.pieces
+        )
+        return [output.first, *(json.dumps(event, ensure_ascii=False) for event in events)]
 
     def _event(self, name: str, address: CallAddress, **fields: object) -> dict[str, object]:
         return call_event(name, address, worker=self._worker, **fields)

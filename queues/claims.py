@@ -16,18 +16,21 @@ from agent_core.errors import SnapshotSchemaError, StaleRunError
 from agent_core.events import RunEvent
 from agent_core.run import RunSnapshot
 from agent_core.telemetry import emit
-from agent_core.tools.execution import CallAnswer, CallOutcome, CallResult, ToolExecution, parse_answer
+from agent_core.tools.execution import CallAnswer, CallOutcome, CallResult, Confirmation, ToolExecution, parse_answer
 from queues import keys
 from queues.envelopes import continuation_envelope
-from queues.event_stream import stored_event
 from queues.leases import Standing, one_claim_by, standing_of
 from queues.parts import Part
 from queues.replies import fields, now_ms
 from queues.scripts import ScriptCall, Scripts
+from queues.stored_events import stored_event
+from queues.teller import Teller, Telling
 from queues.timing import Timing, milliseconds
 from queues.topology import Lane, agents_queue, lane_named
 
 Refusal = Literal["held", "waiting", "finished", "missing", "poisonous", "unreadable"]
+
+_UNREADABLE = CallResult(outcome=CallOutcome.FAILED, content="The tool worker gave an answer that cannot be read.")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Claims:
     def __init__(self, connection: redis.Redis, *, timing: Timing) -> None:
         self._connection = connection
         self._scripts = Scripts(connection)
+        self._teller = Teller(self._scripts)
         self._timing = timing
 
     def announce(self, agents: Sequence[str], *, valid_seconds: float) -> None:
@@ -95,13 +99,9 @@ class Claims:
         """Why the end of a held run was asked for; empty if it was not."""
         return fields(self._connection, keys.run(run.run_id), "cancel_reason")[0] or ""
 
-    def tell(self, run: ClaimedRun, event: RunEvent) -> None:
-        """Append to the run's event stream; a worker that lost the run appends nothing."""
-        self._scripts.run(
-            "append_events",
-            [keys.run(run.run_id), keys.events(run.run_id)],
-            [run.epoch, stored_event(event)],
-        )
+    def telling(self, run: ClaimedRun) -> Telling:
+        """What the run's readers are told between its saves; of a worker that lost the run they hear nothing."""
+        return self._teller.telling(run.run_id, run.epoch)
 
     def checkpoint(
         self, run: ClaimedRun, snapshot: RunSnapshot, parts: Sequence[Part], events: Sequence[RunEvent]
@@ -131,7 +131,7 @@ class Claims:
             continuation_envelope(run.agent, run.run_id, snapshot.step, run.lane).render(),
             milliseconds(self._timing.people_seconds) if _waits_for_people(snapshot) else "",
         ]
-        more_keys = [keys.DUE, agents_queue(run.lane), keys.DEADLINES]
+        more_keys = [keys.DUE, agents_queue(run.lane), keys.DEADLINES, keys.WEBHOOKS, keys.WEBHOOKS_WAKE]
         return self._save("pause_run", more_keys, run, snapshot, specifics, events)
 
     def finish(self, run: ClaimedRun, snapshot: RunSnapshot, events: Sequence[RunEvent]) -> ClaimedRun:
@@ -143,7 +143,14 @@ class Claims:
             milliseconds(self._timing.retention_seconds),
             session_id,
         ]
-        more_keys = [keys.DUE, keys.DEADLINES, keys.EXPIRING, keys.session(session_id)]
+        more_keys = [
+            keys.DUE,
+            keys.DEADLINES,
+            keys.EXPIRING,
+            keys.session(session_id),
+            keys.WEBHOOKS,
+            keys.WEBHOOKS_WAKE,
+        ]
         return self._save("finish_run", more_keys, run, snapshot, specifics, events)
 
     def park(self, run_id: str, reason: str, *, run: ClaimedRun | None = None) -> None:
@@ -203,7 +210,7 @@ class Claims:
 
 
 def _waits_for_people(snapshot: RunSnapshot) -> bool:
-    return any(call.pool is None or not call.external_execution_required for call in snapshot.pending)
+    return any(call.waits_for_person for call in snapshot.pending)
 
 
 def _waiting(parts: Sequence[Part]) -> str:
@@ -215,17 +222,31 @@ def _claimed(run_id: str, reply: Sequence[str]) -> ClaimedRun:
     epoch, version, stored, agent, lane, *flat = reply
     snapshot = RunSnapshot.from_json(stored)
     snapshot.version = int(version)
-    told = dict(zip(flat[::2], flat[1::2], strict=True))
+    told: dict[str, list[str]] = {}
+    for call_id, answer in zip(flat[::2], flat[1::2], strict=True):
+        told.setdefault(call_id, []).append(answer)
     answers = {call.tool_call_id: _answer(call, told[call.tool_call_id]) for call in snapshot.pending if told}
     return ClaimedRun(run_id, agent, lane_named(lane), epoch, version, snapshot, answers)
 
 
-def _answer(call: ToolExecution, told: str) -> CallAnswer:
-    """What was told, if it is an answer of the right kind: a pool can write anything there, and must not stop a run."""
+def _answer(call: ToolExecution, told: Sequence[str]) -> CallAnswer:
+    """What was told of a call. That a person let its pool execute it is written on the call, besides."""
+    answer = _read(told[0])
+    if call.pool is None or not call.external_execution_required:
+        return answer or _UNREADABLE
+    if call.requires_approval:
+        if not (isinstance(answer, Confirmation) and answer.confirmed):
+            return answer or _UNREADABLE
+        call.take_confirmation(answer)
+        answer = _read(told[-1])
+    # A pool can write anything there, and must neither stop a run nor sign for people.
+    if not isinstance(answer, CallResult):
+        return _UNREADABLE
+    return answer.model_copy(update={"answered_by": None, "answered_at": None})
+
+
+def _read(told: str) -> CallAnswer | None:
     try:
-        answer = parse_answer(told)
+        return parse_answer(told)
     except ValueError:
-        answer = None
-    if answer is None or (call.external_execution_required and not isinstance(answer, CallResult)):
-        return CallResult(outcome=CallOutcome.FAILED, content="The tool worker gave an answer that cannot be read.")
-    return answer
+        return None

@@ -9,9 +9,11 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -29,6 +31,8 @@ T = TypeVar("T")
 Durability: TypeAlias = Literal["everysec", "fsync", "replica"]
 
 RETRIES = 3
+# Whoever waits holds a connection; redis-py has 100 of them and fails for whoever comes then.
+_MOST_WAITING = 10_000
 # What was computed is kept for so long while Redis is away; a run in that state costs a thread and its snapshot.
 PATIENCE_SECONDS = 900.0
 _CONFIRM_MS = 5000
@@ -45,27 +49,45 @@ def connect(
     client_name: str | None = None,
     socket_timeout_seconds: float = 10.0,
     connect_timeout_seconds: float = 3.0,
-    max_connections: int | None = None,
+    max_connections: int = _MOST_WAITING,
 ) -> redis.Redis:
     """A client for `url`; it connects at the first command, and answers come as text.
 
     A blocking command must ask for less than `socket_timeout_seconds`. A command whose answer was lost is sent again
     up to three times, so it must bear repetition. Options in the URL's query win over these.
     """
-    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
     return redis.Redis.from_url(
         url,
         client_name=client_name,
         max_connections=max_connections,
-        decode_responses=True,
-        # RESP2: one shape for the answers of streams on every server, and no HELLO that a narrow ACL would refuse.
-        protocol=2,
         socket_timeout=socket_timeout_seconds,
         socket_connect_timeout=connect_timeout_seconds,
-        health_check_interval=10,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
-        **keepalive,
+        **_options(url),
     )
+
+
+def aconnect(url: str, *, client_name: str | None = None, as_text: bool = True) -> redis.asyncio.Redis:
+    """As `connect`, for asyncio: for what reads and waits. Answers come as bytes where they may be anything.
+
+    Whoever waits holds a connection for as long, so how many there are is for the caller to bound.
+    """
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
+        url,
+        client_name=client_name,
+        max_connections=_MOST_WAITING,
+        socket_timeout=10.0,
+        socket_connect_timeout=3.0,
+        retry=AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
+        **{**_options(url), "decode_responses": as_text},
+    )
+    return client
+
+
+def _options(url: str) -> dict[str, Any]:
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    # RESP2: one shape for the answers of streams on every server, and no HELLO that a narrow ACL would refuse.
+    return {"decode_responses": True, "protocol": 2, "health_check_interval": 10, **keepalive}
 
 
 def insist(command: Callable[[], T], *, patience_seconds: float = PATIENCE_SECONDS) -> T:

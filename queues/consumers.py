@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import ResponseError
 
 from queues import keys
+from queues.announcements import announced
 from queues.celery_app import watching_app
 from queues.checkup import Finding, counted, ok, problem, warning
 from queues.errors import StoreRefusedError, StoreUnreachableError
@@ -72,11 +73,22 @@ def consumer_findings(connection: redis.Redis, pools: Sequence[str], consumers: 
         )
 
 
+def executor_findings(connection: redis.Redis, pools: Sequence[str]) -> Iterator[Finding]:
+    """Whether executors have asked the gateway for calls of each of these pools lately, and how much waits there."""
+    for pool in pools:
+        waits = _waits(connection, pool_queues(pool))
+        names = [executor.worker for executor in announced(connection, pool)]
+        if names:
+            yield ok(f"workers.{pool}", f"{', '.join(names)}, over HTTP; {waits}")
+        else:
+            start = "start an executor that asks `errandry gateway` for its calls (deploy/http-executors.md)"
+            yield problem(f"workers.{pool}", f"no executor has asked for calls of pool {pool} lately; {waits}", start)
+
+
 def _finding(
     subject: str, kind: str, queues: Sequence[str], start: str, connection: redis.Redis, consumers: Consumers
 ) -> Finding:
-    waiting = sum(int(connection.llen(queue)) for queue in queues)
-    waits = f"{counted(waiting, 'message')} {'waits' if waiting == 1 else 'wait'}"
+    waits = _waits(connection, queues)
     served = [set(consumers.get(queue, ())) for queue in queues]
     workers = sorted(set.union(*served))
     if not workers:
@@ -86,3 +98,8 @@ def _finding(
     if deaf := [queue for queue, who in zip(queues, served, strict=True) if not who]:
         return warning(subject, f"nobody consumes {', '.join(deaf)}", f"start `{start}` of this release")
     return ok(subject, f"{', '.join(workers)}; {waits}")
+
+
+def _waits(connection: redis.Redis, queues: Sequence[str]) -> str:
+    waiting = sum(int(connection.llen(queue)) for queue in queues)
+    return f"{counted(waiting, 'message')} {'waits' if waiting == 1 else 'wait'}"

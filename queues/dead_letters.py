@@ -1,4 +1,4 @@
-"""Dead letters: runs and calls that killed their workers too often, and messages that workers refused.
+"""Dead letters: runs and calls that killed their workers too often, refused messages, undeliverable webhooks.
 
 Kombu on Redis has no dead-letter exchange: what is buried is written down here first, by the script that buries it.
 """
@@ -30,7 +30,7 @@ class DeadLetter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
-    kind: Literal["run", "call", "message"]
+    kind: Literal["run", "call", "message", "webhook"]
     run_id: str = ""
     reason: str
     pool: str | None = None
@@ -38,6 +38,7 @@ class DeadLetter(BaseModel):
     step: int | None = None
     tool_call_id: str | None = None
     tool_name: str | None = None
+    announcement: str | None = None  # of a webhook: what was to be told, as it was due
     buried_at: datetime | None = None  # from the index; not in the stored form
 
     def to_json(self) -> str:
@@ -71,6 +72,15 @@ class DeadLetters:
         buried = self._connection.zscore(keys.DEAD, letter.id)
         at = None if buried is None else datetime.fromtimestamp(float(buried) / 1000, UTC)
         return letter.model_copy(update={"buried_at": at})
+
+    def requeue_webhook(self, letter: DeadLetter) -> bool:
+        """Have an announcement delivered now, with all its tries anew; False if its run is gone. So is the letter."""
+        word = self._scripts.word(
+            "requeue_webhook",
+            [keys.WEBHOOKS, keys.WEBHOOKS_WAKE, keys.run(letter.run_id), keys.DEAD, keys.DEAD_LETTERS],
+            [letter.announcement or "", letter.id],
+        )
+        return word == "requeued"
 
     def requeue_call(self, letter: DeadLetter) -> bool:
         """Put a buried call back onto its pool's queue; False if its run has ended meanwhile. The letter is gone."""

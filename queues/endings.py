@@ -13,8 +13,8 @@ from agent_core.run import RunSnapshot, RunStatus
 from agent_core.tools.execution import CallOutcome, CallResult
 from queues import keys
 from queues.dead_letters import DeadLetter
-from queues.event_stream import stored_event
 from queues.scripts import Scripts
+from queues.stored_events import stored_event
 from queues.timing import milliseconds
 
 EndWord = Literal["ended", "requested", "finished", "missing", "changed"]
@@ -53,6 +53,8 @@ class Endings:
                 keys.EXPIRING,
                 keys.DEAD,
                 keys.DEAD_LETTERS,
+                keys.WEBHOOKS,
+                keys.WEBHOOKS_WAKE,
             ],
             [
                 snapshot.version,

@@ -5,7 +5,12 @@ It never imports Redis, Celery or a model: client and command line need these na
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agent_core.errors import ErrandryError
+
+if TYPE_CHECKING:
+    from agent_core.tools.execution import CallOutcome
 
 
 class QueueError(ErrandryError):
@@ -36,6 +41,27 @@ class UnknownPoolError(QueueError, LookupError):
     """No pool of this name is known."""
 
 
+class UnknownToolError(QueueError, LookupError):
+    """No pool is known to execute a tool of this name."""
+
+
+class CallRefusedError(QueueError, ValueError):
+    """A call cannot be sent to its pool as it is; the sentence says why. Nothing was sent."""
+
+
+class CallFailedError(QueueError):
+    """A call that was sent to its pool ended in another way than by succeeding; `content` says what came of it."""
+
+    def __init__(self, message: str, *, outcome: CallOutcome, content: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.content = content
+
+
+class WaitTimeoutError(QueueError, TimeoutError):
+    """What was waited for did not end within the time that the caller would wait. A run goes on all the same."""
+
+
 class RunNotFailedError(QueueError, ValueError):
     """Only a run that ended in ERROR can be retried."""
 
@@ -46,6 +72,10 @@ class DeadLetterNotFoundError(QueueError, LookupError):
 
 class NotRequeueableError(QueueError, ValueError):
     """This dead letter is of a message that was refused; nothing of it was kept."""
+
+
+class WebhookUrlError(QueueError, ValueError):
+    """The webhook_url of a submit is none that a run's end can be posted to, or none that may be."""
 
 
 class AlreadyAnsweredError(QueueError, ValueError):

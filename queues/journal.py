@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from agent_core.cancelling import cancel
-from agent_core.events import RunEvent, ToolCallStarted
+from agent_core.errors import StaleRunError
+from agent_core.events import RunEvent, RunPaused, ToolCallStarted
 from agent_core.run import RunSnapshot, RunStatus
+from agent_core.telling import pause_words
 from agent_core.tools.execution import ToolExecution
 from agent_core.tools.function import Function
 from queues.claims import ClaimedRun, Claims
@@ -38,6 +40,8 @@ class QueueJournal:
         self._routing = routing
         self._lease = lease
         self._task_id = task_id
+        self._telling = claims.telling(run)
+        self._untold: list[RunEvent] = []  # heard since the last save and not written by the teller: the next save's
         self._told: Sequence[RunEvent] = ()
 
     @property
@@ -52,9 +56,10 @@ class QueueJournal:
 
         What was paid for is not thrown away because Redis is away for a while: the save is repeated. One that was
         done, and whose answer was lost, is answered as the first time.
-        StaleRunError if the run was lost to another worker.
+        StaleRunError if the run was lost to another worker. What `tell` was given before is told before the events.
         """
-        self._name_pools(dispatch, events)
+        self._untold += self._telling.take()
+        self._name_pools(snapshot, dispatch, events)
         parts = parts_of(
             self._run.run_id,
             dispatch,
@@ -66,17 +71,18 @@ class QueueJournal:
         asked_for = events
         if snapshot.status is RunStatus.CANCELLED:
             snapshot, events = self._truly_ended(snapshot, events)
+        told = [*self._untold, *events]
         match snapshot.status:
             case RunStatus.PAUSED:
-                self._run = insist(lambda: self._claims.pause(self._run, snapshot, parts, events))
+                self._run = insist(lambda: self._claims.pause(self._run, snapshot, parts, told))
                 if self._run.cancel_reason:
                     return self._cancel_instead(snapshot, events)
             case RunStatus.COMPLETED | RunStatus.ERROR | RunStatus.CANCELLED:
-                self._run = insist(lambda: self._claims.finish(self._run, snapshot, events))
+                self._run = insist(lambda: self._claims.finish(self._run, snapshot, told))
             case _:
-                self._run = insist(lambda: self._claims.checkpoint(self._run, snapshot, parts, events))
+                self._run = insist(lambda: self._claims.checkpoint(self._run, snapshot, parts, told))
         # Those that gave way to the true end count as told: a run has one end.
-        self._told = [*asked_for, *events]
+        self._told, self._untold = [*asked_for, *events], []
         snapshot.version = int(self._run.version)
         return snapshot
 
@@ -112,12 +118,21 @@ class QueueJournal:
         return bool(self._run.cancel_reason) or self._lease.standing == "cancelled"
 
     def tell(self, event: RunEvent) -> None:
-        """Show an event to the run's readers, unless a save has told it already."""
-        if not any(event is told for told in self._told):
-            insist(lambda: self._claims.tell(self._run, event))
+        """Show an event to the run's readers, soon, unless a save has told it already.
 
-    def _name_pools(self, dispatch: Sequence[ToolExecution], events: Sequence[RunEvent]) -> None:
+        StaleRunError if the run was lost to another worker: what is still heard of it here is for nobody.
+        """
+        if not any(event is told for told in self._told) and not self._telling.add(event):
+            raise StaleRunError(f"run {self._run.run_id} is carried on by another worker; this one lost its lease")
+
+    def _name_pools(self, snapshot: RunSnapshot, dispatch: Sequence[ToolExecution], events: Sequence[RunEvent]) -> None:
+        """Write on the calls what the loop cannot know: where they go, and whether a person is asked first."""
         started = [event.tool for event in events if isinstance(event, ToolCallStarted)]
         for call in (*dispatch, *started):
             if call.external_execution_required:
                 call.pool = self._routing.pools.get(call.tool_name)
+                # A call for which a person was to be asked stays one: they may have changed its arguments.
+                call.requires_approval |= call.pool in self._routing.approvals
+        for event in events:
+            if isinstance(event, RunPaused):
+                event.content = pause_words(snapshot)

@@ -10,18 +10,23 @@ from __future__ import annotations
 RUNS = "errandry:runs"  # run_id -> created; trimmed by the sweep as runs expire
 DUE = "errandry:due"  # run_id -> when the sweep should look at it
 DEADLINES = "errandry:deadlines"  # run_id -> when it expires unless it has ended
+UNAPPROVED = "errandry:unapproved"  # call that waits for approval -> when that is refused for want of an answer
 EXPIRING = "errandry:expiring"  # run_id of an ended run -> when Redis lets go of it
+WEBHOOKS = "errandry:webhooks"  # announcement of a run's end or pause -> when it is to be posted (again)
+WEBHOOKS_WAKE = "errandry:webhooks:wake"  # list: one word once there is something to post, for a gateway that waits
 DEAD = "errandry:dead"  # id of a dead letter -> buried
 DEAD_LETTERS = "errandry:dead:letters"  # hash: id of a dead letter -> what it is and why (JSON)
 REFUSED = "errandry:refused"  # list: letters of messages that agent workers refused, until the sweep collects them
 AGENTS = "errandry:agents"  # hash: agent name -> announced until
+TOOLS = "errandry:tools"  # hash: tool name -> <announced until> and which pool executes it by what rules (JSON)
 
 # What producers may touch, by name and by beginning: runs with what belongs to them, but no sessions.
-PRODUCERS_KEYS = (RUNS, DUE, DEADLINES, EXPIRING, DEAD, DEAD_LETTERS)
+PRODUCERS_KEYS = (RUNS, DUE, DEADLINES, UNAPPROVED, EXPIRING, DEAD, DEAD_LETTERS, WEBHOOKS, WEBHOOKS_WAKE)
 PRODUCERS_PREFIXES = (
     "errandry:run:",
     "errandry:events:",
     "errandry:people:",
+    "errandry:approvals:",
     "errandry:idempotency:",
     "errandry:part:",
 )
@@ -40,6 +45,16 @@ def events(run_id: str) -> str:
 def people(run_id: str, step: int) -> str:
     """Hash: the calls of one step that wait for a person."""
     return f"errandry:people:{{{run_id}}}:{step}"
+
+
+def approvals(pool: str, run_id: str, step: int) -> str:
+    """Hash: the calls of one step that a pool executes once a person has approved them; no pool may touch it."""
+    return f"errandry:approvals:{pool}:{{{run_id}}}:{step}"
+
+
+def is_for_people(part_key: str) -> bool:
+    """Whether people answer the calls that lie there, be it only to let a pool execute them."""
+    return not part_key.startswith(part_prefix("").removesuffix(":"))
 
 
 def idempotency(key: str) -> str:

@@ -1,33 +1,43 @@
-"""The parts of a step: which of its calls go to which pool, and which wait for a person; publishes nothing itself."""
+"""The parts of a step: which of its calls go to which pool, at once or once a person has approved them, and which wait
+for a person's answer; publishes nothing itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from agent_core.tools.execution import ToolExecution
-from agent_core.tools.function import Function
 from queues import keys
 from queues.envelopes import call_envelope
-from queues.protocol import CallRequest, due_member
+from queues.protocol import CallRequest, due_member, unapproved_member
 from queues.timing import milliseconds
 from queues.topology import Lane
+
+if TYPE_CHECKING:  # producers render approved calls, and need none of what a tool brings along
+    from agent_core.tools.function import Function
 
 
 @dataclass(frozen=True)
 class Routing:
     """Which pool executes a tool, by the tool's name, and how long its calls may wait there (left out: for ever).
 
-    An external tool without a pool waits for a person.
+    An external tool without a pool waits for a person. The pools in `approvals` execute a call only once a person has
+    approved it, who may take so long (None: as long as the run waits for people).
     """
 
     pools: Mapping[str, str]
     queue_seconds: Mapping[str, float]
+    approvals: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The calls of one step that one pool executes, or that people answer (`pool` is None)."""
+    """The calls of one step that one pool executes, or that people answer (`pool` is None).
+
+    With `needs_approval` they lie where no pool may touch them until a person has approved each; see `approved`.
+    """
 
     pool: str | None
     run_id: str
@@ -36,11 +46,15 @@ class Part:
     parent_id: str
     calls: tuple[CallRequest, ...]
     queue_seconds: float | None = None
+    needs_approval: bool = False
+    approval_seconds: float | None = None
 
     @property
     def key(self) -> str:
         if self.pool is None:
             return keys.people(self.run_id, self.step)
+        if self.needs_approval:
+            return keys.approvals(self.pool, self.run_id, self.step)
         return keys.part(self.pool, self.run_id, self.step)
 
     def render(self, agent: str) -> dict[str, object]:
@@ -56,6 +70,11 @@ class Part:
             rendered["due"] = keys.pool_due(self.pool)
         if self.queue_seconds is not None:
             rendered["queue_ms"] = milliseconds(self.queue_seconds)
+        if self.pool is not None and self.needs_approval:
+            approval: dict[str, object] = {"key": keys.part(self.pool, self.run_id, self.step)}
+            if self.approval_seconds is not None:
+                approval |= {"unapproved": keys.UNAPPROVED, "ms": milliseconds(self.approval_seconds)}
+            rendered["approval"] = approval
         return rendered
 
     def _render_call(self, call: CallRequest) -> dict[str, str]:
@@ -68,6 +87,8 @@ class Part:
                 "message": envelope.render(),
                 "due_member": due_member(*ids, call.tool_name),
             }
+            if self.approval_seconds is not None:
+                rendered["unapproved"] = unapproved_member(self.pool, *ids, call.tool_name)
         return rendered
 
 
@@ -80,10 +101,14 @@ def parts_of(
     lane: Lane,
     parent_id: str,
 ) -> list[Part]:
-    """One part for each pool among the calls, and one for the calls that people answer."""
-    by_pool: dict[str | None, list[ToolExecution]] = {}
+    """One part for each pool among the calls, and one for the calls that people answer.
+
+    A call with `requires_approval` waits for a person first, whatever `routing` says of its pool by now.
+    """
+    groups: dict[tuple[str | None, bool], list[ToolExecution]] = {}
     for call in calls:
-        by_pool.setdefault(call.pool if call.external_execution_required else None, []).append(call)
+        pool = call.pool if call.external_execution_required else None
+        groups.setdefault((pool, call.requires_approval), []).append(call)
     return [
         Part(
             pool=pool,
@@ -93,8 +118,10 @@ def parts_of(
             parent_id=parent_id,
             calls=tuple(_request(run_id, call, functions[call.tool_name]) for call in members),
             queue_seconds=routing.queue_seconds.get(pool or ""),
+            needs_approval=needs_approval,
+            approval_seconds=routing.approvals.get(pool or "") if needs_approval else None,
         )
-        for pool, members in by_pool.items()
+        for (pool, needs_approval), members in groups.items()
     ]
 
 

@@ -51,6 +51,11 @@ def due_member(run_id: str, step: int, tool_call_id: str, tool_name: str) -> str
     return json.dumps([run_id, step, tool_call_id, tool_name])
 
 
+def unapproved_member(pool: str, run_id: str, step: int, tool_call_id: str, tool_name: str) -> str:
+    """How a call that is to be approved in time is written down."""
+    return json.dumps([pool, run_id, step, tool_call_id, tool_name])
+
+
 def continuation_member(run_id: str, step: int) -> str:
     """How a part that is answered, but perhaps not yet heard of, is written into its pool's due set."""
     return json.dumps([run_id, step])

@@ -11,16 +11,19 @@ from queues.embedded import EmbeddedServer
 from queues.errors import SettingsError, StoreUnreachableError
 from queues.passwords import as_user, names_user, read_passwords
 from queues.settings import Settings
+from queues.settings_file import no_project
 
 
 def resolved(settings: Settings, user: str = PRODUCER) -> Settings:
     """The settings with a `redis_url` for one of the users of `queues.acl`.
 
     A URL that names a user, and one without `redis_users`, is taken as it stands. StoreUnreachableError if none is
-    configured and no embedded server runs; SettingsError if `redis_users` lacks the user.
+    configured and no embedded server runs; SettingsError if there is no project, or `redis_users` lacks the user.
     """
     if settings.redis_url is None:
         url = EmbeddedServer.attach(settings.state_dir, user=user)
+        if url is None and not settings.is_project:
+            raise SettingsError(no_project(settings.project_dir))
         if url is None:
             raise StoreUnreachableError(
                 f"no redis_url is set and no embedded server runs for {settings.project_dir}; "
@@ -52,4 +55,6 @@ def project_roles(settings: Settings) -> list[Role]:
     if settings.redis_url is not None:
         with connect(settings.redis_url.get_secret_value()) as connection:  # it connects to nothing before a command
             database = int(connection.connection_pool.connection_kwargs.get("db") or 0)
-    return roles(list(settings.pools), database=database, durability=settings.durability)
+    return roles(
+        list(settings.pools), http_pools=settings.http_pools, database=database, durability=settings.durability
+    )

@@ -12,6 +12,7 @@ from agent_core.errors import RunNotFoundError
 from agent_core.run import RunSnapshot
 from agent_core.tools.execution import CallMetrics, CallOutcome, CallResult
 from queues import keys
+from queues.approvals import Approvals
 from queues.calls import CallAddress, call_event
 from queues.dead_letters import DeadLetter
 from queues.endings import Ending, Endings, EndWord, buried, expired
@@ -41,6 +42,7 @@ class Repairs:
         self._scripts = Scripts(connection)
         self._runs = Runs(connection, timing=timing)
         self._endings = Endings(connection)
+        self.approvals = Approvals(connection, timing=timing)
         self._timing = timing
         self._repush_ms = milliseconds(timing.repush_seconds)
 
@@ -119,7 +121,7 @@ class Repairs:
         """Take out of the indexes what Redis has let go of; returns how many entries."""
         taken = self._scripts.run(
             "trim_indexes",
-            [keys.EXPIRING, keys.RUNS, keys.DEAD, keys.DEAD_LETTERS],
+            [keys.EXPIRING, keys.RUNS, keys.DEAD, keys.DEAD_LETTERS, keys.WEBHOOKS],
             [milliseconds(self._timing.retention_seconds), limit],
         )
         return taken if isinstance(taken, int) else 0

@@ -18,12 +18,16 @@ def fields(connection: redis.Redis, key: str, *names: str) -> list[str | None]:
     return cast(list[str | None], connection.hmget(key, list(names)))
 
 
-def answers(connection: redis.Redis, waiting: str | None) -> dict[str, str | None]:
-    """The answer to each call of a run's waiting list, None where there is none yet; empty without a list."""
-    found: dict[str, str | None] = {}
+def answers(connection: redis.Redis, waiting: str | None) -> dict[str, list[str | None]]:
+    """The answers to each call of a run's waiting list, None where there is none yet; empty without a list.
+
+    There are two for a call that a person has approved: theirs, then that of the pool.
+    """
+    found: dict[str, list[str | None]] = {}
     for part in json.loads(waiting or "[]"):
         told = fields(connection, part["key"], *(f"answer:{call}" for call in part["calls"])) if part["calls"] else []
-        found |= zip(part["calls"], told, strict=True)
+        for call, answer in zip(part["calls"], told, strict=True):
+            found.setdefault(call, []).append(answer)
     return found
 
 
@@ -41,24 +45,6 @@ def now_ms(connection: redis.Redis) -> int:
     """The server's clock, which all leases go by."""
     seconds, microseconds = connection.time()
     return seconds * 1000 + microseconds // 1000
-
-
-def entries(connection: redis.Redis, streams: dict[str, str], *, limit: int, block_ms: int) -> list[tuple[str, Entry]]:
-    """What streams hold after the given ids, each entry with its stream; waits for the first up to the given time."""
-    places: dict[bytes | str | memoryview[int], int | bytes | str | memoryview[int]] = dict(streams.items())
-    reply = connection.xread(places, count=limit, block=max(1, block_ms))
-    batches = cast(list[tuple[str, list[Entry]]], reply or [])
-    return [(stream, entry) for stream, batch in batches for entry in batch]
-
-
-def entries_after(connection: redis.Redis, stream: str, entry_id: str, *, limit: int) -> list[Entry]:
-    """What a stream holds after an entry, without waiting for more."""
-    return cast(list[Entry], connection.xrange(stream, min=f"({entry_id}", count=limit))
-
-
-def entries_until(connection: redis.Redis, stream: str, entry_id: str) -> list[Entry]:
-    """What a stream holds up to and with an entry."""
-    return cast(list[Entry], connection.xrange(stream, max=entry_id))
 
 
 def last_entry_id(connection: redis.Redis, stream: str) -> str | None:

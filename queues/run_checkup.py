@@ -113,7 +113,8 @@ class RunCheckup:
         for run in runs:
             if run.parked is not None or run.status is RunStatus.RUNNING:
                 continue
-            if run.status is RunStatus.PAUSED and None in answers(self._connection, run.waiting).values():
+            told = answers(self._connection, run.waiting) if run.status is RunStatus.PAUSED else {}
+            if any(None in answered for answered in told.values()):
                 continue
             since = self._ready_since(run)
             if self._is_long_ago(now, since):
@@ -130,7 +131,7 @@ class RunCheckup:
         limit = str(now - milliseconds(self._patience_seconds))
         late = sum(
             int(self._connection.zcount(index, "-inf", limit))
-            for index in (keys.DUE, keys.DEADLINES, *map(keys.pool_due, self._pools))
+            for index in (keys.DUE, keys.DEADLINES, keys.UNAPPROVED, *map(keys.pool_due, self._pools))
         )
         if not late:
             return ok("runs.sweep", "the sweep is up to date")

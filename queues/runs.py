@@ -6,32 +6,27 @@ The run's hash is the truth, and every state change of it is one script.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Literal
 
 import redis
 
 from agent_core.errors import RunNotFoundError
-from agent_core.run import RunSnapshot, RunStatus
-from agent_core.tools.execution import CallAnswer, ToolExecution
+from agent_core.run import RunSnapshot
+from agent_core.tools.execution import CallAnswer, Confirmation, ToolExecution
 from queues import keys
+from queues.decisions import answer_event, approved_part, with_decision
 from queues.endings import Endings, EndWord, cancelled
 from queues.envelopes import continuation_envelope, start_envelope
 from queues.errors import IdempotencyConflictError, RunNotFailedError, UnknownAgentError
-from queues.replies import answers, fields, newest
+from queues.protocol import unapproved_member
+from queues.replies import answers, fields
 from queues.scripts import Scripts
+from queues.stored_events import stored_event
+from queues.stored_runs import FIELDS, StoredRun, read_run
 from queues.timing import Timing, milliseconds
-from queues.topology import Lane, agents_queue, lane_named
+from queues.topology import Lane, agents_queue
 
-AnswerWord = Literal["settled", "last", "already", "missing"]
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """A run as it lies in Redis: its snapshot with the version and status that count, and its lane."""
-
-    snapshot: RunSnapshot
-    lane: Lane
+AnswerWord = Literal["settled", "last", "already", "missing", "ended"]
 
 
 class Runs:
@@ -51,6 +46,7 @@ class Runs:
         lane: Lane,
         idempotency_key: str | None = None,
         deadline_seconds: float | None = None,
+        webhook_url: str | None = None,
     ) -> str:
         """Store a new run, whose id was made for it alone, and publish its start in one step; returns the run's id.
 
@@ -82,6 +78,7 @@ class Runs:
                 milliseconds(self._timing.retention_seconds),
                 milliseconds(self._timing.repush_seconds),
                 "" if deadline_seconds is None else milliseconds(deadline_seconds),
+                webhook_url or "",
             ],
         )
         match verdict:
@@ -101,33 +98,20 @@ class Runs:
 
     def load(self, run_id: str) -> StoredRun:
         """The run as it is stored now; RunNotFoundError if there is none (or no longer)."""
-        stored, version, status, lane, parked = fields(
-            self._connection, keys.run(run_id), "snapshot", "version", "status", "lane", "parked"
-        )
-        if stored is None or version is None or status is None:
-            raise RunNotFoundError(f"there is no run {run_id!r}; finished runs are kept for a limited time only")
-        snapshot = RunSnapshot.from_json(stored)
-        snapshot.version = int(version)
-        snapshot.output.status = RunStatus(status)
-        if parked is not None:
-            snapshot.output.error = parked
-        return StoredRun(snapshot, lane_named(lane))
+        return read_run(run_id, fields(self._connection, keys.run(run_id), *FIELDS))
 
     def unanswered(self, stored: StoredRun) -> list[ToolExecution]:
-        """The calls that the run waits for and that have no answer yet; a run holds answers until it goes on."""
+        """The calls that the run waits for and that have no answer yet; a run holds answers until it goes on.
+
+        One that a person has approved, and that its pool has not answered, bears their decision.
+        """
         (waiting,) = fields(self._connection, keys.run(stored.snapshot.run_id), "waiting")
         told = answers(self._connection, waiting)
-        return [call for call in stored.snapshot.pending if told.get(call.tool_call_id) is None]
-
-    def latest(self, *, limit: int) -> list[StoredRun]:
-        """The newest runs first; entries whose run is gone are taken out of the index on the way."""
-        found: list[StoredRun] = []
-        for run_id in newest(self._connection, keys.RUNS, limit):
-            try:
-                found.append(self.load(run_id))
-            except RunNotFoundError:
-                self._connection.zrem(keys.RUNS, run_id)
-        return found
+        return [
+            with_decision(call, told.get(call.tool_call_id, ()))
+            for call in stored.snapshot.pending
+            if None in told.get(call.tool_call_id, (None,))
+        ]
 
     def cancel(self, stored: StoredRun, *, reason: str) -> EndWord:
         """End a run that nobody holds, or ask the holder of a running one to stop.
@@ -162,22 +146,50 @@ class Runs:
             raise RunNotFailedError(f"run {run_id} is {word}; only a run that ended in ERROR can be retried")
 
     def answer(self, run: StoredRun, tool_call_id: str, answer: CallAnswer) -> AnswerWord:
-        """Write a person's answer down: `settled`, `last` (the run goes on), `already` or `missing`."""
+        """Write a person's answer down, signed with the server's clock, and tell the run's readers.
+
+        `settled`, or `last` if the run goes on; `already`, `missing` or `ended` if nothing was written, because another
+        answer stands, the run does not wait for one, or its end has come or was asked for. The very same answer again
+        is answered as the first time. A yes to a call that waits for approval hands it to its pool in the same step.
+        """
         run_id, step = run.snapshot.run_id, run.snapshot.step
+        call = next((call for call in run.snapshot.pending if call.tool_call_id == tool_call_id), None)
+        if call is None:
+            return "missing"
+        part = keys.approvals(call.pool or "", run_id, step) if call.requires_approval else keys.people(run_id, step)
         continuation = continuation_envelope(run.snapshot.output.agent_name, run_id, step, run.lane)
         word = self._scripts.word(
             "answer_person",
-            [keys.people(run_id, step), keys.DUE, continuation.queue],
+            [
+                part,
+                keys.DUE,
+                continuation.queue,
+                keys.run(run_id),
+                keys.events(run_id),
+                keys.DEADLINES,
+                keys.UNAPPROVED,
+            ],
             [
                 tool_call_id,
-                answer.model_dump_json(),
+                answer.model_dump_json(exclude={"answered_at"}),
                 run_id,
                 milliseconds(self._timing.repush_seconds),
                 continuation.render(),
+                stored_event(answer_event(run.snapshot, call, answer)),
+                self._approved_part(run, call, answer, part),
+                unapproved_member(call.pool or "", run_id, step, tool_call_id, call.tool_name),
             ],
         )
         match word:
-            case "settled" | "last" | "already" | "missing":
+            case "settled" | "last" | "already" | "missing" | "ended":
                 return word
             case _:
                 raise ValueError(f"answer_person answered {word!r}")
+
+    def _approved_part(self, run: StoredRun, call: ToolExecution, answer: CallAnswer, part: str) -> str:
+        """What `hand_out` of the scripts wants to see of an approved call; empty where nothing is handed out."""
+        if not (call.requires_approval and isinstance(answer, Confirmation) and answer.confirmed):
+            return ""
+        request, queue_ms = fields(self._connection, part, f"request:{call.tool_call_id}", "queue_ms")
+        # Without a request the call is not there, as the script will find.
+        return "" if request is None else approved_part(run, call, answer, request=request, queue_ms=queue_ms)

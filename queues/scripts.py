@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -9,6 +10,7 @@ from importlib.resources import files
 from typing import TypeAlias
 
 import redis
+from redis.exceptions import NoScriptError
 
 Argument: TypeAlias = str | int | float
 Reply: TypeAlias = str | int | list[str]
@@ -23,10 +25,20 @@ class ScriptCall:
     arguments: Sequence[Argument]
 
 
+_SHARED = ("prelude", "handing_out", "people")
+
+
+@dataclass(frozen=True)
+class _Source:
+    text: str
+    digest: str  # by which the server knows it
+
+
 @cache
-def _source(name: str) -> str:
+def _source(name: str) -> _Source:
     folder = files("queues") / "lua"
-    return folder.joinpath("prelude.lua").read_text() + folder.joinpath(f"{name}.lua").read_text()
+    text = "\n".join(folder.joinpath(f"{part}.lua").read_text() for part in (*_SHARED, name))
+    return _Source(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 class Scripts:
@@ -37,8 +49,12 @@ class Scripts:
 
     def run(self, name: str, keys: list[str], arguments: list[Argument]) -> Reply:
         """The script's reply; a server that restarted without its script cache is served all the same."""
-        script = self._connection.register_script(_source(name))
-        reply: Reply = script(keys=keys, args=arguments)
+        source = _source(name)
+        try:
+            reply: Reply = self._connection.evalsha(source.digest, len(keys), *keys, *arguments)
+        except NoScriptError:
+            self._connection.script_load(source.text)
+            reply = self._connection.evalsha(source.digest, len(keys), *keys, *arguments)
         return reply
 
     def word(self, name: str, keys: list[str], arguments: list[Argument]) -> str:
@@ -50,10 +66,19 @@ class Scripts:
 
     def words(self, calls: Sequence[ScriptCall]) -> list[Reply | Exception]:
         """The replies of several scripts, asked for at one go, each in a step of its own; a failed one is its error."""
+        replies = self._replies(calls)
+        unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            for name in {calls[place].name for place in unknown}:
+                self._connection.script_load(_source(name).text)
+            for place, reply in zip(unknown, self._replies([calls[place] for place in unknown]), strict=True):
+                replies[place] = reply
+        return replies
+
+    def _replies(self, calls: Sequence[ScriptCall]) -> list[Reply | Exception]:
         with self._connection.pipeline(transaction=False) as pipeline:
             for call in calls:
-                script = self._connection.register_script(_source(call.name))
-                script(keys=call.keys, args=call.arguments, client=pipeline)
+                pipeline.evalsha(_source(call.name).digest, len(call.keys), *call.keys, *call.arguments)
             replies: list[Reply | Exception] = pipeline.execute(raise_on_error=False)
         return replies
 

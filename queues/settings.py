@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -29,6 +29,7 @@ from pydantic_settings import (
 from queues.connections import Durability
 from queues.errors import SettingsError
 from queues.settings_file import find_config_file, merged, read_config_file
+from queues.settings_gateway import GatewaySettings
 from queues.settings_problems import Sources, explain, refuse_misspelt_variables
 from queues.settings_sandbox import SandboxSettings, refuse_exposure
 from queues.settings_values import ImportStrings, PoolName, RedisUrl, Section, decoded
@@ -45,6 +46,10 @@ class PoolSettings(Section):
     tools: ImportStrings
     concurrency: int = Field(default=4, ge=1)
     queue_seconds: float | None = Field(default=None, gt=0)
+    approval: bool = False
+    approval_seconds: float | None = Field(default=None, gt=0)
+    live_output: bool = False
+    served_by: Literal["worker", "http"] = "worker"
     sandbox: SandboxSettings = SandboxSettings()
 
     @field_validator("tools", mode="after")
@@ -53,6 +58,25 @@ class PoolSettings(Section):
         if not tools:
             raise ValueError('is empty; list at least one tool, as in ["package.module:tool"]')
         return tools
+
+    @model_validator(mode="after")
+    def _seconds_of_an_approval(self) -> Self:
+        if self.approval_seconds is not None and not self.approval:
+            raise ValueError("has approval_seconds without approval = true; add that, or take the seconds out")
+        return self
+
+    @model_validator(mode="after")
+    def _what_executors_heed(self) -> Self:
+        # By value: what is handed to a child process names every key.
+        usual = type(self).model_fields
+        idle = [key for key in ("concurrency", "live_output") if getattr(self, key) != usual[key].default]
+        idle += [f"sandbox.{key}" for key in self.sandbox.of_the_wall]
+        if self.served_by == "http" and idle:
+            raise ValueError(
+                f'has {idle[0]} with served_by = "http", where nobody would heed it: executors put up their own walls; '
+                "remove it (of the sandbox, wall_seconds and output_kb count)"
+            )
+        return self
 
 
 class Settings(BaseSettings):
@@ -78,6 +102,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(default=20, ge=0)
     durability: Durability = "everysec"
     agent_concurrency: int = Field(default=20, ge=1)
+    gateway: GatewaySettings = GatewaySettings()
     _config_file: Path | None = PrivateAttr(default=None)
 
     @classmethod
@@ -117,9 +142,19 @@ class Settings(BaseSettings):
         return self._config_file
 
     @property
+    def is_project(self) -> bool:
+        """Whether anything was set up here: in a file, or, as in a container, in the environment alone."""
+        return self._config_file is not None or bool(self.agents or self.pools)
+
+    @property
     def state_dir(self) -> Path:
         """Where this project's embedded server and logs live."""
         return self.project_dir / ".errandry"
+
+    @property
+    def http_pools(self) -> tuple[str, ...]:
+        """The pools whose calls executors fetch over HTTP, from the gateway; they have no tool workers."""
+        return tuple(name for name, pool in self.pools.items() if pool.served_by == "http")
 
     @property
     def model_script_file(self) -> Path | None:
@@ -130,6 +165,11 @@ class Settings(BaseSettings):
     def redis_users_file(self) -> Path | None:
         """Where the passwords of the processes' Redis users lie, for a `redis_url` that names no user."""
         return self.project_dir / self.redis_users if self.redis_users is not None else None
+
+    @property
+    def api_keys_file(self) -> Path:
+        """Where the gateway's API keys lie; there is no such file before the first key is made."""
+        return self.project_dir / self.gateway.api_keys
 
     def with_redis_url(self, url: str) -> Settings:
         """The same settings for another address: that of the embedded server, or of another Redis user."""

@@ -37,6 +37,14 @@ def read_config_file(path: Path) -> dict[str, object]:
     return own
 
 
+def no_project(folder: Path) -> str:
+    """What to do where there is no file of settings, as a sentence."""
+    return (
+        f"no project in {folder}: there is no {OWN_NAME} there or above it. Go to the folder of a project, make one "
+        "with `errandry init DIR`, or name the Redis of one in ERRANDRY_REDIS_URL"
+    )
+
+
 def merged(*layers: Mapping[str, object]) -> dict[str, object]:
     """One mapping of all layers; later ones win, tables are joined key by key, lists are replaced whole."""
     result: dict[str, object] = {}

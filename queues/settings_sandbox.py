@@ -95,6 +95,13 @@ class SandboxSettings(Section):
         return self.file_mb if self.file_mb is not None else max(self.disk_mb, self.workspace_mb)
 
     @property
+    def of_the_wall(self) -> tuple[str, ...]:
+        """The keys that are not as they are by default and mean nothing where no sandbox of ours is."""
+        without = {"wall_seconds": self.wall_seconds, "output_kb": self.output_kb}
+        bare = dict(type(self)(**without))
+        return tuple(key for key, value in self if value != bare[key])
+
+    @property
     def mounts(self) -> tuple[Mount, ...]:
         """The entries of `read_only` and `read_write`, those to be read first."""
         only = [parse_mount(entry) for entry in self.read_only]

@@ -55,5 +55,6 @@ def _reference(value: object) -> str:
     return f"{kind}:{target}"
 
 
-Secrets = Annotated[dict[VariableName, Annotated[str, BeforeValidator(_reference)]], BeforeValidator(_referenced)]
+SecretReference = Annotated[str, BeforeValidator(_reference)]
+Secrets = Annotated[dict[VariableName, SecretReference], BeforeValidator(_referenced)]
 Variables = Annotated[dict[VariableName, str], BeforeValidator(decoded)]

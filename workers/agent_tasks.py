@@ -15,6 +15,7 @@ from celery import Celery, Task, signals
 
 from agent_core.errors import StaleRunError
 from agent_core.run import RunStatus
+from agent_core.tools.execution import ToolExecution
 from queues.claims import ClaimedRun, Claims
 from queues.journal import QueueJournal
 from queues.leases import LeaseKeeper
@@ -68,7 +69,7 @@ class Advancer:
                 task_id=task_id,
             )
             try:
-                for event in agent.advance(run.snapshot, answers=run.answers, journal=journal):
+                for event in agent.advance(run.snapshot, answers=run.answers, journal=journal, stream=True):
                     journal.tell(event)
             except (StaleRunError, redis.RedisError):
                 raise  # the run is another's, or it is picked up again once its lease has run out
@@ -84,8 +85,12 @@ def _summary(run: ClaimedRun) -> str:
     status = run.snapshot.output.status
     if status is not RunStatus.PAUSED:
         return status.value
-    waits = (f"{call.tool_name} ({call.pool or 'a person'})" for call in run.snapshot.pending)
+    waits = (f"{call.tool_name} ({_awaited(call)})" for call in run.snapshot.pending)
     return f"PAUSED for {', '.join(waits)}"
+
+
+def _awaited(call: ToolExecution) -> str:
+    return "approval" if call.requires_approval else call.pool or "a person"
 
 
 def register(app: Celery, advancer: Advancer) -> None:

@@ -15,6 +15,7 @@ from queues.celery_app import agent_app
 from queues.claims import Claims
 from queues.connections import check, connect, translated_errors
 from queues.leases import LeaseKeeper
+from queues.offers import Offers
 from queues.redis_url import resolved
 from queues.repairs import Repairs
 from queues.run_store import RedisRunStore
@@ -45,6 +46,7 @@ def build(settings: Settings) -> Celery:
     check(connection)
     timing = Timing.of_lease(settings.lease_seconds)
     claims = Claims(connection, timing=timing)
+    offers = Offers(connection)
     leases = LeaseKeeper(
         connection,
         heartbeat_seconds=timing.heartbeat_seconds,
@@ -66,6 +68,7 @@ def build(settings: Settings) -> Celery:
 
     def announce() -> None:
         claims.announce(list(project.agents), valid_seconds=_ANNOUNCED_BEATS * timing.heartbeat_seconds)
+        offers.announce_tools(project.offers)
 
     # Now, so that a server that refuses writes ends the start with a sentence.
     with translated_errors(connection):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from agent_core.agent import Agent
 from agent_core.errors import ImportStringError
@@ -12,18 +12,20 @@ from agent_core.registry import functions_of, load_object
 from agent_core.tools.function import Function
 from agent_core.tools.toolkit import Toolkit
 from queues.errors import SettingsError, UnknownPoolError
+from queues.offers import ToolOffer
 from queues.parts import Routing
-from queues.settings import Settings
+from queues.settings import PoolSettings, Settings
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Project:
-    """The agents of a project by name, and where their external tools execute."""
+    """The agents of a project by name, where their external tools execute, and all tools that pools execute."""
 
     agents: Mapping[str, Agent]
     routing: Routing
+    offers: Mapping[str, ToolOffer] = field(default_factory=dict)
 
 
 def load_project(settings: Settings) -> Project:
@@ -35,7 +37,8 @@ def load_project(settings: Settings) -> Project:
     """
     if not settings.agents:
         raise SettingsError('no agent is listed; add agents = ["package.module:agent"] to errandry.toml')
-    listed = _listed_pools(settings)
+    offers = _listed_tools(settings)
+    listed = {name: offer.pool for name, offer in offers.items()}
     agents: dict[str, Agent] = {}
     pools: dict[str, str] = {}
     for source in settings.agents:
@@ -47,9 +50,12 @@ def load_project(settings: Settings) -> Project:
             pool = _pool_of(function, name, listed, settings)
             if pool is not None:
                 pools[function.name] = pool
+                offers[function.name] = _offer(pool, settings.pools[pool], function)
     patience = {pool: described.queue_seconds for pool, described in settings.pools.items()}
     queue_seconds = {pool: seconds for pool, seconds in patience.items() if seconds is not None}
-    return Project(agents=agents, routing=Routing(pools=pools, queue_seconds=queue_seconds))
+    approvals = {pool: described.approval_seconds for pool, described in settings.pools.items() if described.approval}
+    routing = Routing(pools=pools, queue_seconds=queue_seconds, approvals=approvals)
+    return Project(agents=agents, routing=routing, offers=offers)
 
 
 def _load_agent(source: str) -> tuple[str, Agent]:
@@ -65,18 +71,33 @@ def _load_agent(source: str) -> tuple[str, Agent]:
     return name, agent
 
 
-def _listed_pools(settings: Settings) -> dict[str, str]:
-    pools: dict[str, str] = {}
+def _listed_tools(settings: Settings) -> dict[str, ToolOffer]:
+    offers: dict[str, ToolOffer] = {}
     for pool, described in settings.pools.items():
         for source in described.tools:
-            for name in _tool_names(source):
-                if pools.setdefault(name, pool) != pool:
-                    raise SettingsError(f"tool {name!r} is in the pools {pools[name]!r} and {pool!r}; keep it in one")
-    return pools
+            for name, function in _tools(source).items():
+                offer = offers.setdefault(name, _offer(pool, described, function))
+                if offer.pool != pool:
+                    raise SettingsError(f"tool {name!r} is in the pools {offer.pool!r} and {pool!r}; keep it in one")
+    return offers
 
 
-def _tool_names(source: str) -> list[str]:
-    """The names of the tools behind an import string; of a toolkit those that the agent leaves to others.
+def _offer(pool: str, described: PoolSettings, function: Function | None) -> ToolOffer:
+    """What producers are told of a tool; of one that only its pool can import, the pool's own rules alone."""
+    offer = ToolOffer(pool, queue_seconds=described.queue_seconds, approval=described.approval)
+    if function is None:
+        return offer
+    return replace(
+        offer,
+        timeout_seconds=function.timeout_seconds,
+        max_attempts=function.max_attempts,
+        backoff_seconds=function.backoff_seconds,
+        on_lost=function.on_lost,
+    )
+
+
+def _tools(source: str) -> dict[str, Function | None]:
+    """The tools behind an import string, by name; of a toolkit those that the agent leaves to others.
 
     A module that exists only where its pool runs cannot be imported here; then the name after the colon counts.
     """
@@ -86,9 +107,9 @@ def _tool_names(source: str) -> list[str]:
     except ImportStringError as error:
         if not isinstance(error.__cause__, ModuleNotFoundError):
             raise
-        return [source.rpartition(":")[2]]
+        return {source.rpartition(":")[2]: None}
     is_toolkit = isinstance(found, Toolkit) or (isinstance(found, type) and issubclass(found, Toolkit))
-    return [function.name for function in functions if function.external_execution or not is_toolkit]
+    return {function.name: function for function in functions if function.external_execution or not is_toolkit}
 
 
 def _pool_of(function: Function, agent: str, listed: Mapping[str, str], settings: Settings) -> str | None:

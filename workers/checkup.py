@@ -13,7 +13,7 @@ from agent_core.errors import ErrandryError
 from queues.acl import OPERATOR
 from queues.checkup import Finding, ok, problem, seen, unseen, warning
 from queues.connections import connect
-from queues.consumers import agent_findings, ask_consumers, consumer_findings
+from queues.consumers import agent_findings, ask_consumers, consumer_findings, executor_findings
 from queues.errors import StoreRefusedError, StoreUnreachableError
 from queues.redis_url import resolved
 from queues.run_checkup import RunCheckup
@@ -44,7 +44,8 @@ def examine(settings: Settings, scope: Scope) -> Iterator[Finding]:
     yield from _examine_store(settings, project, scope)
     if scope.sandboxes:
         for name, pool in settings.pools.items():
-            yield from _examine_sandbox(settings, name, pool)
+            if name not in settings.http_pools:
+                yield from _examine_sandbox(settings, name, pool)
 
 
 def _load(settings: Settings) -> tuple[Project | None, list[Finding]]:
@@ -99,6 +100,7 @@ def _examine_store(settings: Settings, project: Project | None, scope: Scope) ->
 def _examine_workers(connection: redis.Redis, settings: Settings, project: Project | None) -> Iterator[Finding]:
     if project is not None:
         yield from seen(connection, "agents.announced", lambda: agent_findings(connection, list(project.agents)))
+    yield from seen(connection, "executors", lambda: executor_findings(connection, settings.http_pools))
     try:
         consumers = ask_consumers(settings)
     except StoreRefusedError as error:
@@ -106,7 +108,8 @@ def _examine_workers(connection: redis.Redis, settings: Settings, project: Proje
     except StoreUnreachableError as error:
         yield problem("workers", str(error), "see to it that Redis stays up, and look again")
     else:
-        yield from seen(connection, "workers", lambda: consumer_findings(connection, list(settings.pools), consumers))
+        worked = [pool for pool in settings.pools if pool not in settings.http_pools]
+        yield from seen(connection, "workers", lambda: consumer_findings(connection, worked, consumers))
 
 
 def _examine_sandbox(settings: Settings, name: str, pool: PoolSettings) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ Never does a command's work itself, and imports nothing heavy: `errandry --help`
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from typer.exceptions import TyperException
 
 from agent_core.errors import ErrandryError, ImportStringError
 from queues.errors import SettingsError, UnknownPoolError
-from workers.commands import acl, dead, doctor, people, pools, processes, projects, runs
+from workers.commands import acl, api_keys, dead, doctor, looking, people, pools, processes, projects, runs
+from workers.encodings import forgive_output
 
 FAILED = 1
 MISUSED = 2
@@ -68,17 +70,23 @@ def before_any_command(
     context.ensure_object(GlobalOptions).debug = debug
 
 
-for commands in (processes, runs, people, dead, pools, doctor, acl, projects):
+for commands in (processes, runs, looking, people, dead, pools, doctor, acl, api_keys, projects):
     commands.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry one command line out; returns the exit code, with a sentence on stderr unless that is 0."""
     options = GlobalOptions()
+    forgive_output()
     try:
         code = app(arguments, prog_name="errandry", standalone_mode=False, obj=options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough, as `| head` has; what is left in buffers is for nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except TyperException as error:
         # Help that was shown for want of a command has no words of its own.
         return _refuse(error.format_message(), code=MISUSED) if error.format_message() else MISUSED

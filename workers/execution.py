@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 
 from agent_core.telemetry import emit
 from agent_core.tools.execution import CallMetrics, CallOutcome, CallResult
-from queues.calls import CallAddress, Calls, ClaimedCall
+from queues.call_output import CallOutput, OutputTeller
+from queues.calls import CallAddress, Calls, ClaimedCall, Output
 from queues.connections import insist
 from queues.leases import LeaseKeeper
+from workers.retrying import retry_after
 from workers.sandbox.base import Outcome, Sandbox, SandboxCall
 
-_BACKOFF_CAP_SECONDS = 300.0
-_AT_ONCE_SECONDS = 0.001
-_RETRIED = (CallOutcome.FAILED, CallOutcome.TIMED_OUT)
 _STOPPED = (
     "The worker had to leave before this call was done, and stopped it. Whether it took effect is unknown; "
     "it was not executed again. Check before you repeat it."
@@ -24,12 +23,13 @@ _STOPPED = (
 
 @dataclass(frozen=True)
 class Executor:
-    """What a tool worker needs to execute calls of its pool."""
+    """What a tool worker needs to execute calls of its pool; a `teller` if readers are to see what they write."""
 
     calls: Calls
     leases: LeaseKeeper
     sandbox: Sandbox
     worker: str
+    teller: OutputTeller | None = None
     jitter: Callable[[], float] = random.random
 
     def execute(self, address: CallAddress) -> str:
@@ -47,15 +47,17 @@ class Executor:
             if isinstance(begun, str):
                 return begun
             emit("call.begun", **_told(address), attempt=begun.attempt)
-            outcome = self.sandbox.run(_sandbox_call(begun), cancelled=lease.stopped)
+            written = self.teller.output_of(begun) if self.teller is not None else None
+            outcome = self.sandbox.run(_sandbox_call(begun, written), cancelled=lease.stopped)
             if outcome.outcome is CallOutcome.CANCELLED and lease.standing == "handed back":
                 outcome = replace(outcome, outcome=CallOutcome.LOST, content=_STOPPED)
             result = self._result(begun, outcome)
             emit("call.executed", **_told(address), attempt=begun.attempt, outcome=result.outcome.value)
-            retry_after = self._retry_after(begun, result.outcome)
+            wait_seconds = retry_after(begun, result.outcome, jitter=self.jitter)
             # What was executed must be written down, even if Redis is away for a while; a repeat settles nothing
             # twice. The lease is kept meanwhile, or the sweep would call it lost once Redis is back.
-            verdict = insist(lambda: self.calls.settle(begun, result, retry_after_seconds=retry_after))
+            untold = written.close() if written is not None else Output()
+            verdict = insist(lambda: self.calls.settle(begun, result, retry_after_seconds=wait_seconds, output=untold))
         emit("call.settled", **_told(address), attempt=begun.attempt, verdict=verdict)
         return str(result.outcome) if verdict in ("settled", "last") else verdict
 
@@ -85,16 +87,6 @@ class Executor:
         )
         return CallResult(outcome=outcome.outcome, content=outcome.content, metrics=metrics)
 
-    def _retry_after(self, claimed: ClaimedCall, outcome: CallOutcome) -> float:
-        """Seconds until another attempt, 0 for none: exponential, with up to half of it taken off at random."""
-        request = claimed.request
-        if outcome is CallOutcome.LOST:
-            return _AT_ONCE_SECONDS if request.on_lost == "retry" and claimed.attempt < request.max_attempts else 0
-        if outcome not in _RETRIED or claimed.attempt >= request.max_attempts:
-            return 0
-        backoff = min(request.backoff_seconds * 2 ** (claimed.attempt - 1), _BACKOFF_CAP_SECONDS)
-        return float(max(0.001, backoff * (1 - self.jitter() / 2)))
-
 
 def _told(address: CallAddress) -> dict[str, object]:
     return {
@@ -106,11 +98,12 @@ def _told(address: CallAddress) -> dict[str, object]:
     }
 
 
-def _sandbox_call(claimed: ClaimedCall) -> SandboxCall:
+def _sandbox_call(claimed: ClaimedCall, written: CallOutput | None) -> SandboxCall:
     request = claimed.request
     return SandboxCall(
         tool_name=request.tool_name,
         tool_args=request.tool_args,
         idempotency_key=request.idempotency_key,
         timeout_seconds=request.timeout_seconds,
+        tell=written.tell if written is not None else None,
     )

@@ -51,6 +51,8 @@ class Sweep:
         repairs = self._repairs
         for run_id in repairs.due_deadlines(limit=_LIMIT):
             self._look(findings, "deadline", keys.DEADLINES, run_id, repairs.expire)
+        for entry in repairs.approvals.due(limit=_LIMIT):
+            self._look(findings, "approval", keys.UNAPPROVED, entry, repairs.approvals.look_at)
         for run_id in repairs.due_runs(limit=_LIMIT):
             self._look(findings, "run", keys.DUE, run_id, repairs.look_at_run)
         for pool in self._pools:

@@ -13,6 +13,7 @@ from celery import Celery
 
 from queues.acl import pool_user
 from queues.announcements import Announcement, Announcements
+from queues.call_output import OutputTeller
 from queues.calls import Calls
 from queues.celery_app import tool_app
 from queues.connections import check, connect
@@ -54,12 +55,9 @@ def build(settings: Settings, pool: str, *, concurrency: int | None = None) -> C
     worker = identity(pool)
     app = tool_app(settings, pool)
     leases = LeaseKeeper(connection, heartbeat_seconds=timing.heartbeat_seconds)
-    executor = Executor(
-        calls=Calls(connection, timing=timing, worker=worker),
-        leases=leases,
-        sandbox=sandbox,
-        worker=worker,
-    )
+    calls = Calls(connection, timing=timing, worker=worker)
+    teller = OutputTeller(calls) if described.live_output else None
+    executor = Executor(calls=calls, leases=leases, sandbox=sandbox, worker=worker, teller=teller)
     register(app, executor, pool=pool, tools=tools)
 
     known = Announcements(connection, pool, valid_seconds=_ANNOUNCED_BEATS * timing.heartbeat_seconds)
@@ -79,6 +77,8 @@ def build(settings: Settings, pool: str, *, concurrency: int | None = None) -> C
         stack.callback(known.withdraw, announcement.worker)
         leases.at_each_beat(announce)
         stack.callback(leases.close)
+        if teller is not None:
+            stack.callback(teller.close)
         store = store_for(described.sandbox, pool=pool, project_dir=settings.project_dir)
         if store is not None:
             sweep = WorkspaceSweep(store, partial(known_runs, connection, pool))
@@ -90,10 +90,15 @@ def build(settings: Settings, pool: str, *, concurrency: int | None = None) -> C
 
 
 def pool_named(settings: Settings, pool: str) -> PoolSettings:
-    """The pool's settings, or an UnknownPoolError that lists those there are."""
+    """The settings of a pool that has tool workers, else a SettingsError; UnknownPoolError if there is no such pool."""
     if pool not in settings.pools:
         raise UnknownPoolError(
             f"there is no pool {pool!r}; errandry.toml has {', '.join(sorted(settings.pools)) or 'no pools'}"
+        )
+    if pool in settings.http_pools:
+        raise SettingsError(
+            f'pool {pool} has served_by = "http": executors fetch its calls from the gateway (`errandry gateway`), and '
+            "it has no tool workers; take served_by out to change that"
         )
     return settings.pools[pool]
 

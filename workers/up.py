@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent_core.errors import ErrandryError
-from queues.acl import AGENTS, FLOWER, PRODUCER, pool_user
+from queues.acl import AGENTS, FLOWER, GATEWAY, PRODUCER, pool_user
 from queues.connections import check, connect
 from queues.embedded import EmbeddedServer
 from queues.errors import SettingsError
@@ -53,6 +53,7 @@ class Running:
     group: ProcessGroup
     server: EmbeddedServer | None
     flower_url: str | None
+    gateway_url: str | None
 
     def pids(self) -> dict[str, int]:
         """The process of each name."""
@@ -76,6 +77,7 @@ def running(
     *,
     on_line: LineSink,
     flower_port: int | None,
+    gateway_port: int | None,
     model: ModelServerChoice | None = None,
     drain_seconds: float | None = None,
 ) -> Iterator[Running]:
@@ -83,9 +85,9 @@ def running(
 
     Workers get `drain_seconds`, else those of the settings, for what they hold; then they hand it back.
 
-    `flower_port` 0 takes a free one, None leaves Flower out. An exception in the block, also that of a signal, drains
-    all the same. Raises the errors of the settings and of Redis, ProcessError for a taken port, StartError for a
-    process that does not start.
+    A port of 0 takes a free one, None leaves Flower or the gateway out. An exception in the block, also that of a
+    signal, drains all the same. Raises the errors of the settings and of Redis, ProcessError for a taken port,
+    StartError for a process that does not start.
     """
     if not settings.agents and not settings.pools:
         raise SettingsError(
@@ -94,6 +96,10 @@ def running(
         )
     if flower_port:
         ensure_port_free(_LOCALHOST, flower_port, what="Flower", option="--flower-port")
+    if gateway_port:
+        ensure_port_free(
+            settings.gateway.host, gateway_port, what="the gateway", option="--gateway-port, or port in [gateway]"
+        )
     if drain_seconds is not None:
         settings = settings.model_copy(update={"drain_seconds": drain_seconds})
     with ExitStack() as stack:
@@ -111,17 +117,29 @@ def running(
         group = stack.enter_context(
             ProcessGroup(on_line=note, drain_seconds=settings.drain_seconds + _HAND_BACK_SECONDS)
         )
-        model_port, free_port = _free_ports(2)
-        flower_port = free_port if flower_port == 0 else flower_port
-        commands = _commands(settings, model=model, model_port=model_port, flower_port=flower_port)
+        model_port, *free_ports = _free_ports(3)
+        flower_port = free_ports[0] if flower_port == 0 else flower_port
+        gateway_port = free_ports[1] if gateway_port == 0 else gateway_port
+        commands = _commands(
+            settings, model=model, model_port=model_port, flower_port=flower_port, gateway_port=gateway_port
+        )
         try:
             # A stage of its own, which stops last: a worker that drains may still ask the model.
             group.start(*(command for command in commands if command.name == _MODEL_SERVER))
             group.start(*(command for command in commands if command.name != _MODEL_SERVER))
         except ProcessError as error:
             raise _start_error(error, commands, group, last_words) from error
-        flower_url = f"http://{_LOCALHOST}:{flower_port}" if flower_port is not None else None
-        yield Running(settings=settings, group=group, server=server, flower_url=flower_url)
+        yield Running(
+            settings=settings,
+            group=group,
+            server=server,
+            flower_url=_url(_LOCALHOST, flower_port),
+            gateway_url=_url(settings.gateway.host, gateway_port),
+        )
+
+
+def _url(host: str, port: int | None) -> str | None:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}" if port is not None else None
 
 
 def has_endpoint(environment: Mapping[str, str]) -> bool:
@@ -130,24 +148,37 @@ def has_endpoint(environment: Mapping[str, str]) -> bool:
 
 
 def _commands(
-    settings: Settings, *, model: ModelServerChoice | None, model_port: int, flower_port: int | None
+    settings: Settings,
+    *,
+    model: ModelServerChoice | None,
+    model_port: int,
+    flower_port: int | None,
+    gateway_port: int | None,
 ) -> list[ChildCommand]:
-    plain = _without_model(os.environ)
+    signing = _signing_variable(settings)
+    shared = {name: value for name, value in os.environ.items() if name != signing}
+    plain = _without_model(shared)
     commands = []
-    agent_environment = {**os.environ, **_settings_for(AGENTS, settings)}
+    agent_environment = {**shared, **_settings_for(AGENTS, settings)}
     if model is not None:
         agent_environment |= {"OPENAI_BASE_URL": f"http://{_LOCALHOST}:{model_port}/v1", "OPENAI_API_KEY": "none"}
-        commands.append(_model_server(model, model_port, _without_model(os.environ), settings.project_dir))
+        commands.append(_model_server(model, model_port, plain, settings.project_dir))
     if settings.agents:
         commands.append(_ours("agent-worker", ["agent-worker"], agent_environment, settings, r"worker is ready"))
     for pool, described in settings.pools.items():
-        environment = {**plain, **_named_by(described), **_settings_for(pool_user(pool), settings)}
+        if pool in settings.http_pools:
+            continue
+        environment = {**plain, **_named_by(described, signing), **_settings_for(pool_user(pool), settings)}
         name = f"tool-worker {pool}"
         commands.append(_ours(name, ["tool-worker", "--pool", pool], environment, settings, r"worker is ready"))
     if flower_port is not None:
         environment = {**plain, **_settings_for(FLOWER, settings)}
         arguments = ["flower", "--port", str(flower_port)]
         commands.append(_ours("flower", arguments, environment, settings, r"Flower is ready at"))
+    if gateway_port is not None:
+        environment = {**_without_model(os.environ), **_settings_for(GATEWAY, settings)}
+        arguments = ["gateway", "--port", str(gateway_port)]
+        commands.append(_ours("gateway", arguments, environment, settings, r"Gateway is ready at"))
     return commands
 
 
@@ -186,15 +217,22 @@ def _without_model(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in _MODEL_VARIABLES}
 
 
-def _named_by(pool: PoolSettings) -> dict[str, str]:
+def _signing_variable(settings: Settings) -> str | None:
+    """The variable with the secret of webhooks, if it is one: the gateway's alone."""
+    kind, _, name = (settings.gateway.webhook_secret or "").partition(":")
+    return name if kind == "env" else None
+
+
+def _named_by(pool: PoolSettings, signing: str | None) -> dict[str, str]:
     """What a pool asks for by name it gets, even if that is the model's key."""
     wanted = {*pool.sandbox.env, *pool.sandbox.secrets}
-    return {name: os.environ[name] for name in _MODEL_VARIABLES if name in wanted and name in os.environ}
+    return {name: os.environ[name] for name in (*_MODEL_VARIABLES, signing) if name in wanted and name in os.environ}
 
 
 def _check_redis(settings: Settings) -> None:
     """Whether each process will get in, before any is started: that one of them does not would be said by it alone."""
-    users = [PRODUCER, *([AGENTS] if settings.agents else []), *map(pool_user, settings.pools)]
+    worked = (pool for pool in settings.pools if pool not in settings.http_pools)
+    users = [PRODUCER, *([AGENTS] if settings.agents else []), *map(pool_user, worked)]
     for url in {url_of(settings, user) for user in users}:
         with connect(url) as connection:
             check(connection)

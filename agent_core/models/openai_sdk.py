@@ -22,14 +22,14 @@ from openai import (
     PermissionDeniedError,
     Stream,
 )
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from agent_core.errors import ModelError
 from agent_core.models.base import ModelReply
 from agent_core.models.openai_wire import StreamReader, Wire, read_completion
 
 # The SDK's own `create` would walk the whole body to translate it, which takes longer than the rest of the call and
-# grows with the conversation; what comes here is in wire form already. `post` is the SDK's door for such bodies.
+# grows with the conversation; what comes here is in wire form already. `post` is the SDK's door for such bodies. Its
+# answers are taken in wire form as well (`object`): to make objects of each chunk of a stream costs more than the rest.
 _PATH = "/chat/completions"
 _STREAM: Wire = {"stream": True, "stream_options": {"include_usage": True}}
 
@@ -54,7 +54,7 @@ class Endpoint:
     def reply(self, body: Wire) -> ModelReply:
         """Return the reply to `body`; blocks."""
         try:
-            completion = self._client.post(_PATH, cast_to=ChatCompletion, body=body, options=self._options)
+            completion = self._client.post(_PATH, cast_to=object, body=body, options=self._options)
             return read_completion(completion, model=self._model)
         except _FAULTS as error:
             raise self._fault(error) from error
@@ -63,48 +63,62 @@ class Endpoint:
         """Do as `reply`."""
         client = await self._aclient()
         try:
-            completion = await client.post(_PATH, cast_to=ChatCompletion, body=body, options=self._options)
+            completion = await client.post(_PATH, cast_to=object, body=body, options=self._options)
             return read_completion(completion, model=self._model)
         except _FAULTS as error:
             raise self._fault(error) from error
 
     def stream(self, body: Wire) -> Generator[str | ModelReply, None, None]:
-        """Yield the text as it comes, then the reply; `ModelError` if the stream breaks off."""
-        reader = StreamReader(model=self._model)
+        """Yield the text as it comes, then the reply; `ModelError` if the stream breaks off.
+
+        One that breaks off before any text is asked for once more, whole, unless the SDK is to try nothing again: it
+        tries again by itself only until a stream begins.
+        """
+        reader, began = StreamReader(model=self._model), False
         try:
             with self._client.post(
                 _PATH,
-                cast_to=ChatCompletion,
+                cast_to=object,
                 body=body | _STREAM,
                 options=self._options,
                 stream=True,
-                stream_cls=Stream[ChatCompletionChunk],
+                stream_cls=Stream[object],
             ) as chunks:
+                began = True
                 for chunk in chunks:
                     if text := reader.feed(chunk):
                         yield text
         except _FAULTS as error:
-            raise self._fault(error) from error
-        yield reader.reply()
+            if not (began and self._may_ask_again(reader, error)):
+                raise self._fault(error) from error
+        else:
+            yield reader.reply()
+            return
+        yield self.reply(body)
 
     async def astream(self, body: Wire) -> AsyncGenerator[str | ModelReply, None]:
         """Do as `stream`."""
-        client, reader = await self._aclient(), StreamReader(model=self._model)
+        client, reader, began = await self._aclient(), StreamReader(model=self._model), False
         try:
             async with await client.post(
                 _PATH,
-                cast_to=ChatCompletion,
+                cast_to=object,
                 body=body | _STREAM,
                 options=self._options,
                 stream=True,
-                stream_cls=AsyncStream[ChatCompletionChunk],
+                stream_cls=AsyncStream[object],
             ) as chunks:
+                began = True
                 async for chunk in chunks:
                     if text := reader.feed(chunk):
                         yield text
         except _FAULTS as error:
-            raise self._fault(error) from error
-        yield reader.reply()
+            if not (began and self._may_ask_again(reader, error)):
+                raise self._fault(error) from error
+        else:
+            yield reader.reply()
+            return
+        yield await self.areply(body)
 
     async def _aclient(self) -> AsyncOpenAI:
         loop = asyncio.get_running_loop()
@@ -128,6 +142,10 @@ class Endpoint:
             with self._lock:
                 self._by_loop.pop(loop, None)
             await client.close()
+
+    def _may_ask_again(self, reader: StreamReader, error: Exception) -> bool:
+        broke_off = isinstance(error, APIConnectionError | httpx2.HTTPError)
+        return broke_off and not reader.has_spoken and self._client.max_retries > 0
 
     def _fault(self, error: Exception) -> ModelError:
         """Return the error in a sentence that names the model and the way out."""

@@ -3,16 +3,12 @@
 Never sends anything; it knows the shapes only.
 """
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from agent_core.errors import ModelError
 from agent_core.messages import Message, ToolCall, Usage
 from agent_core.models.base import ModelReply, ModelRequest
-
-if TYPE_CHECKING:  # for annotations only: loading the SDK takes longer than all the rest of this package
-    from openai.types import CompletionUsage
-    from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 Wire = dict[str, Any]
 
@@ -37,26 +33,26 @@ def request_body(request: ModelRequest) -> Wire:
     return body
 
 
-def read_completion(completion: "ChatCompletion", *, model: str) -> ModelReply:
+def read_completion(completion: object, *, model: str) -> ModelReply:
     """Return the reply in a whole completion; `ModelError` if there is none in it."""
-    choices = getattr(completion, "choices", None)
-    if not choices or choices[0].message is None:
+    choice = _first_choice(completion)
+    message = choice.get("message")
+    if not isinstance(completion, dict) or not isinstance(message, dict):
         raise ModelError(
             f"The endpoint of model {model!r} did not answer with a chat completion. Check base_url: it usually ends "
             "in /v1.",
         )
-    choice = choices[0]
     calls = [
-        ToolCall(id=call.id or "", name=call.function.name or "", arguments=call.function.arguments or "")
-        for call in choice.message.tool_calls or ()
-        if call.type == "function" or getattr(call, "function", None) is not None
+        ToolCall(id=call.get("id") or "", name=asked.get("name") or "", arguments=asked.get("arguments") or "")
+        for call in _tables(message.get("tool_calls"))
+        if isinstance(asked := call.get("function"), dict)
     ]
     return _reply(
-        content=choice.message.content,
-        refusal=choice.message.refusal,
+        content=message.get("content"),
+        refusal=message.get("refusal"),
         calls=calls,
-        finish_reason=choice.finish_reason,
-        usage=read_usage(completion.usage),
+        finish_reason=choice.get("finish_reason"),
+        usage=read_usage(completion.get("usage")),
         model=model,
     )
 
@@ -70,23 +66,28 @@ class StreamReader:
         self._refusal: list[str] = []
         self._calls: dict[int, dict[str, str]] = {}
         self._finish_reason: str | None = None
-        self._usage: CompletionUsage | None = None
+        self._usage: object = None
 
-    def feed(self, chunk: "ChatCompletionChunk") -> str:
+    def feed(self, chunk: object) -> str:
         """Take in one chunk and return the text in it, empty if there is none."""
-        self._usage = getattr(chunk, "usage", None) or self._usage
-        if not getattr(chunk, "choices", None):
+        if isinstance(chunk, dict):
+            self._usage = chunk.get("usage") or self._usage
+        choice = _first_choice(chunk)
+        self._finish_reason = choice.get("finish_reason") or self._finish_reason
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
             return ""
-        choice = chunk.choices[0]
-        self._finish_reason = choice.finish_reason or self._finish_reason
-        if choice.delta is None:
-            return ""
-        for part in choice.delta.tool_calls or ():
+        for part in _tables(delta.get("tool_calls")):
             self._feed_call(part)
-        self._refusal.append(choice.delta.refusal or "")
-        text = choice.delta.content or ""
+        self._refusal.append(delta.get("refusal") or "")
+        text: str = delta.get("content") or ""
         self._text.append(text)
         return text
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether any text was in the chunks so far."""
+        return any(self._text)
 
     def reply(self) -> ModelReply:
         """Return the whole reply; `ModelError` if the stream broke off before that."""
@@ -100,30 +101,43 @@ class StreamReader:
             model=self._model,
         )
 
-    def _feed_call(self, part: Any) -> None:
-        place = part.index
+    def _feed_call(self, part: Wire) -> None:
+        place, call_id = part.get("index"), part.get("id") or ""
         if place is None:  # some endpoints leave the index out: a new id then begins a new call
-            place = len(self._calls) - (0 if part.id or not self._calls else 1)
+            place = len(self._calls) - (0 if call_id or not self._calls else 1)
         fields = self._calls.setdefault(place, {"id": "", "name": "", "arguments": ""})
-        fields["id"] = fields["id"] or part.id or ""
-        if part.function is not None:
-            fields["name"] += part.function.name or ""
-            fields["arguments"] += part.function.arguments or ""
+        fields["id"] = fields["id"] or call_id
+        asked = _table(part.get("function"))
+        fields["name"] += asked.get("name") or ""
+        fields["arguments"] += asked.get("arguments") or ""
 
 
-def read_usage(usage: "CompletionUsage | None") -> Usage:
+def read_usage(usage: object) -> Usage:
     """Return the tokens of one model call; zeros where the endpoint does not count."""
-    if usage is None:
-        return Usage(model_calls=1)
-    prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    counted = _table(usage)
+    prompt, completion = counted.get("prompt_tokens") or 0, counted.get("completion_tokens") or 0
     return Usage(
         input_tokens=prompt,
         output_tokens=completion,
-        total_tokens=usage.total_tokens or prompt + completion,
-        cached_tokens=getattr(usage.prompt_tokens_details, "cached_tokens", None) or 0,
-        reasoning_tokens=getattr(usage.completion_tokens_details, "reasoning_tokens", None) or 0,
+        total_tokens=counted.get("total_tokens") or prompt + completion,
+        cached_tokens=_table(counted.get("prompt_tokens_details")).get("cached_tokens") or 0,
+        reasoning_tokens=_table(counted.get("completion_tokens_details")).get("reasoning_tokens") or 0,
         model_calls=1,
     )
+
+
+def _first_choice(answer: object) -> Wire:
+    choices = _tables(_table(answer).get("choices"))
+    return choices[0] if choices else {}
+
+
+def _tables(value: object) -> Sequence[Wire]:
+    """The objects in a list of the wire; endpoints leave lists out, or say null."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else ()
+
+
+def _table(value: object) -> Wire:
+    return value if isinstance(value, dict) else {}
 
 
 def _reply(

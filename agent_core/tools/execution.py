@@ -3,6 +3,7 @@
 Never executes anything and imports nothing of the agent, so that clients and tool workers can use it.
 """
 
+import json
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -11,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_json
 
 from agent_core.text import well_formed
+
+MAX_ARGUMENTS_BYTES = 1024 * 1024
+_SHOWN_CHARACTERS = 2000
 
 
 class CallOutcome(StrEnum):
@@ -42,10 +46,17 @@ class CallMetrics(BaseModel):
     truncated: bool = False
 
 
-class CallResult(BaseModel):
-    """A settled call: `content` is what the model gets to read. An outcome other than succeeded is a tool error."""
+class Answered(BaseModel):
+    """What every answer may say of whoever gave it; both are None where no person did, or nobody wrote it down."""
 
     model_config = ConfigDict(frozen=True)
+
+    answered_by: str | None = None
+    answered_at: datetime | None = None
+
+
+class CallResult(Answered):
+    """A settled call: `content` is what the model gets to read. An outcome other than succeeded is a tool error."""
 
     kind: Literal["result"] = "result"
     outcome: CallOutcome = CallOutcome.SUCCEEDED
@@ -57,20 +68,17 @@ class CallResult(BaseModel):
         return self.content if self.outcome is CallOutcome.SUCCEEDED else f"[{self.outcome}] {self.content}"
 
 
-class Confirmation(BaseModel):
-    """A person's yes or no to a call."""
-
-    model_config = ConfigDict(frozen=True)
+class Confirmation(Answered):
+    """A person's yes or no to a call; with a yes, `arguments` take the place of those that the model gave."""
 
     kind: Literal["confirmation"] = "confirmation"
     confirmed: bool
     note: str = ""
+    arguments: dict[str, JsonValue] | None = None
 
 
-class UserInput(BaseModel):
+class UserInput(Answered):
     """The arguments of a call that a person has to give, by field name."""
-
-    model_config = ConfigDict(frozen=True)
 
     kind: Literal["input"] = "input"
     values: dict[str, JsonValue]
@@ -108,9 +116,17 @@ class ToolExecution(BaseModel):
     requires_confirmation: bool = False
     confirmed: bool | None = None
     confirmation_note: str | None = None
+    requires_approval: bool = Field(
+        default=False, description="Its pool executes the call only once a person has approved it (queue only)."
+    )
+    requested_args: dict[str, JsonValue] | None = Field(
+        default=None, description="What the model had asked for, where a person changed the arguments."
+    )
     requires_user_input: bool = False
     user_input_schema: list[UserInputField] | None = None
     answered: bool | None = None
+    answered_by: str | None = None
+    answered_at: datetime | None = None
     pool: str | None = None
     schema_digest: str | None = Field(
         default=None, description="What the tool accepted when a call of it paused the run, as a short name."
@@ -146,6 +162,27 @@ class ToolExecution(BaseModel):
         fields = self.user_input_schema or []
         return bool(self.answered) or (bool(fields) and all(f.value is not None for f in fields if f.required))
 
+    @property
+    def waits_for_person(self) -> bool:
+        """Whether, on the queue, a person is to act on the call now, and not a pool."""
+        if not self.is_paused:
+            return False
+        if self.requires_approval:
+            return self.confirmed is None
+        return self.pool is None or not self.external_execution_required
+
+    def take_confirmation(self, answer: Confirmation) -> None:
+        """Record a person's yes or no, and the arguments that they put in the place of the model's. A repeat is one."""
+        self.confirmed, self.confirmation_note = answer.confirmed, answer.note or None
+        if answer.arguments is not None and self.requested_args is None:
+            self.requested_args, self.tool_args = self.tool_args, answer.arguments
+        self.take_signature(answer)
+
+    def take_signature(self, answer: Answered) -> None:
+        """Record who gave an answer, and when, if the answer says so."""
+        if (answer.answered_by, answer.answered_at) != (None, None):
+            self.answered_by, self.answered_at = answer.answered_by, answer.answered_at
+
     def settle(self, result: CallResult) -> None:
         """Record the outcome. A second one replaces the first: who may settle is the caller's rule."""
         self.result = result.content
@@ -153,11 +190,17 @@ class ToolExecution(BaseModel):
         self.tool_call_error = result.outcome is not CallOutcome.SUCCEEDED
         self.metrics = result.metrics
         self.answered = True
+        self.take_signature(result)
 
     def message_text(self) -> str:
         """Return what the model gets to read of a settled call."""
         outcome = self.outcome or CallOutcome.SUCCEEDED
-        return CallResult(outcome=outcome, content=str(self.result)).message_text()
+        text = CallResult(outcome=outcome, content=str(self.result)).message_text()
+        if self.requested_args is None:
+            return text
+        changed = json.dumps(self.tool_args, ensure_ascii=False)
+        shown = changed if len(changed) <= _SHOWN_CHARACTERS else f"{changed[:_SHOWN_CHARACTERS]}…"
+        return f"[a person changed the arguments of this call to {shown}]\n{text}"
 
 
 def encode_result(value: object, *, tool_name: str) -> str:

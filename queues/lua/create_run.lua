@@ -1,7 +1,7 @@
 -- Store a run and publish its start; a known idempotency key, or a run that is there already, stores nothing.
 -- KEYS run, runs index, due, agents queue, announced agents, idempotency key, deadlines
 -- ARGV run_id, agent, lane, snapshot, message, fingerprint ('' = no idempotency key), retention ms, repush ms,
---      deadline ms from now ('' = none)
+--      deadline ms from now ('' = none), URL of its webhook ('' = none)
 -- -> {'created'} | {'repeated', run_id} | {'conflict', run_id} | {'unknown_agent', name, ...}
 local now = now_ms()
 if ARGV[6] ~= '' then
@@ -24,6 +24,7 @@ if ARGV[9] ~= '' then
     redis.call('HSET', KEYS[1], 'deadline', now + ARGV[9])
     redis.call('ZADD', KEYS[7], now + ARGV[9], ARGV[1])
 end
+if ARGV[10] ~= '' then redis.call('HSET', KEYS[1], 'webhook', ARGV[10]) end
 if ARGV[6] ~= '' then
     redis.call('HSET', KEYS[6], 'run_id', ARGV[1], 'fingerprint', ARGV[6])
     redis.call('PEXPIRE', KEYS[6], ARGV[7])

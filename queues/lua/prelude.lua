@@ -1,9 +1,14 @@
 -- Put in front of every script: the clock, the fence, and what "all answers are in" and "settled" mean.
 -- A run hash:  snapshot version status agent lane step created epoch owner lease_until waiting deadline deaths repushes
---              cancel_reason parked
+--              cancel_reason parked webhook (where its ends and its pauses for people are told), and per announcement of these
+--              webhook_tries:<version> webhook_holder:<version>; while it is held told (<epoch>:<number of what its holder
+--              told last between two saves>)
 -- A part hash: outstanding agent lane (none = normal) cancelled refused, and per call
 --              state:<id> (queued | claimed | executing | settled | buried) request:<id> queued:<id> queue_until:<id> epoch:<id>
 --              attempts:<id> owner:<id> lease:<id> looks:<id> not_before:<id> deaths:<id> answer:<id>
+--              told:<id> (<epoch>:<number of the last output that was told>)
+-- A people's part, which no pool may touch, has the same fields as far as it needs them. Of calls that wait for approval
+-- it has queue_ms as well, and state:<id> is unapproved | approved | settled
 -- A pool may write anything into its parts and streams, so what reads them for a run takes junk for nothing.
 
 local REPUSH_CAP_MS = 300000
@@ -37,18 +42,19 @@ end
 local function unclaim(run, snapshot)
     local before = cjson.decode(snapshot).output.status
     redis.call('HSET', run, 'status', before == 'PAUSED' and 'PAUSED' or 'PENDING')
-    redis.call('HDEL', run, 'owner', 'lease_until')
+    redis.call('HDEL', run, 'owner', 'lease_until', 'told')
 end
 
 -- The waiting list of a run, [{key=<part>, calls={<id>, ...}}, ...]; it stands on the trusted side, so a pool
--- cannot shorten it.
+-- cannot shorten it. A call that a person has approved stands in it twice: where they approved it, then where its pool
+-- answers.
 local function waiting_parts(run)
     local waiting = redis.call('HGET', run, 'waiting')
     if not waiting or waiting == '' then return {} end
     return cjson.decode(waiting)
 end
 
--- Flat {id, answer, ...} once every call of the waiting list has its answer, else nil.
+-- Flat {id, answer, ...}, in the order of the waiting list, once every call of it has its answer, else nil.
 local function all_answers(run)
     local answers = {}
     for _, part in ipairs(waiting_parts(run)) do
@@ -77,6 +83,19 @@ local function tell(stream, event, retention_ms)
     redis.call('PEXPIRE', stream, retention_ms)
 end
 
+-- Tell what a call writes: the events from ARGV[place + 1] on, which bear the numbers from ARGV[place] on. Those that were
+-- told before under the same claim are left out: the answer was lost on the way, or they are told by two ways at once.
+-- Returns the error of a server that takes no writes just now, and then nothing is told.
+local function tell_output(part, stream, id, epoch, retention_ms, place)
+    if #ARGV <= place then return end
+    local by, told = string.match(redis.call('HGET', part, 'told:' .. id) or '', '^(%d+):(%d+)$')
+    told = by == epoch and tonumber(told) or 0
+    local before = ARGV[place] - 1
+    local noted = redis.pcall('HSET', part, 'told:' .. id, epoch .. ':' .. math.max(told, before + #ARGV - place))
+    if type(noted) == 'table' then return noted end
+    for i = place + 1 + math.max(0, told - before), #ARGV do tell(stream, ARGV[i], retention_ms) end
+end
+
 -- Write the snapshot and tell the readers, in one step; returns the new version.
 local function write_down(run, events, snapshot, step, told)
     -- A run that gets on is not what kills its holders.
@@ -86,44 +105,9 @@ local function write_down(run, events, snapshot, step, told)
     return tostring(redis.call('HINCRBY', run, 'version', 1))
 end
 
--- Hand the calls of a step out: parts and messages in one step, so that no crash can separate them.
---   parts: [{key, due, agent, lane, queue_ms, calls: [{id, request, queue, message, due_member}]}]; the normal lane is
---   left out; a people's part has no due set, and its calls have no queue
--- A retried run hands the same calls out again: what is answered or in somebody's hands stays so, and epochs go on.
-local function hand_out(run, waiting, parts, repush_ms)
-    local now = now_ms()
-    redis.call('HSET', run, 'waiting', waiting)
-    for _, part in ipairs(cjson.decode(parts)) do
-        local outstanding = 0
-        redis.call('PERSIST', part.key)
-        -- A pool cannot keep a run from going on by putting something else in the place of its next part.
-        if type(redis.pcall('HDEL', part.key, 'cancelled')) == 'table' then redis.call('DEL', part.key) end
-        for _, call in ipairs(part.calls) do
-            if redis.call('HEXISTS', part.key, 'answer:' .. call.id) == 0 then
-                outstanding = outstanding + 1
-                local state = redis.call('HGET', part.key, 'state:' .. call.id)
-                if state == 'claimed' or state == 'executing' then
-                    -- Its worker may live; if not, the sweep finds out.
-                    redis.call('ZADD', part.due, now, call.due_member)
-                else
-                    redis.call('HSET', part.key, 'state:' .. call.id, 'queued', 'request:' .. call.id, call.request,
-                               'queued:' .. call.id, now)
-                    if part.queue_ms then redis.call('HSET', part.key, 'queue_until:' .. call.id, now + part.queue_ms) end
-                    if part.due then
-                        redis.call('LPUSH', call.queue, call.message)
-                        redis.call('ZADD', part.due, now + repush_ms, call.due_member)
-                    end
-                end
-            end
-        end
-        redis.call('HSET', part.key, 'outstanding', outstanding, 'agent', part.agent)
-        if part.lane then redis.call('HSET', part.key, 'lane', part.lane) end
-    end
-end
-
 -- The run has ended: nobody looks for it any more, and it goes once its retention is over.
 local function let_go(run, events, due, deadlines, expiring, run_id, retention_ms)
-    redis.call('HDEL', run, 'owner', 'lease_until', 'cancel_reason', 'parked')
+    redis.call('HDEL', run, 'owner', 'lease_until', 'told', 'cancel_reason', 'parked')
     redis.call('ZREM', due, run_id)
     redis.call('ZREM', deadlines, run_id)
     redis.call('ZADD', expiring, now_ms() + retention_ms, run_id)
@@ -166,12 +150,17 @@ local function look_again(key, field, queue, base_ms)
     return redis.call('LLEN', queue) == 0 or looks % 4 == 0, delay
 end
 
+-- Whether the part holds a call that belongs to no run: nobody is to be continued, its producer waits for the answer itself.
+local function is_lone(part)
+    return redis.call('HGET', part, 'agent') == ''
+end
+
 -- The one place where a call gets its answer: first writer wins, the last one of the part sends the continuation, which
 -- its caller has rendered for this push alone: two pushes of one rendering would share a delivery tag.
 local function settle(part, id, answer, agents_queue, continuation)
     redis.call('HSET', part, 'state:' .. id, 'settled', 'answer:' .. id, answer)
-    redis.call('HDEL', part, 'lease:' .. id, 'owner:' .. id)
-    if redis.call('HINCRBY', part, 'outstanding', -1) > 0 then return 'settled' end
+    redis.call('HDEL', part, 'lease:' .. id, 'owner:' .. id, 'told:' .. id)
+    if redis.call('HINCRBY', part, 'outstanding', -1) > 0 or is_lone(part) then return 'settled' end
     redis.call('LPUSH', agents_queue, continuation)
     return 'last'
 end

@@ -1,7 +1,7 @@
 -- Write a call's answer; the first one counts, and the last one of the part sends the continuation.
 -- KEYS part, pool due, part events, agents queue
 -- ARGV call id, epoch, due member, answer, event, continuation's due member, repush ms, retry ms (0 = final), continuation,
---      events retention ms
+--      events retention ms, number of the first output, output event, ...
 -- -> 'settled' | 'last' | 'retry' | 'already' | 'stale' | 'missing'
 local state = redis.call('HGET', KEYS[1], 'state:' .. ARGV[1])
 if not state then return 'missing' end
@@ -15,6 +15,7 @@ if not holds_call(state, redis.call('HGET', KEYS[1], 'epoch:' .. ARGV[1]), ARGV[
     redis.call('HINCRBY', KEYS[1], 'refused', 1)
     return 'stale'
 end
+tell_output(KEYS[1], KEYS[3], ARGV[1], ARGV[2], ARGV[10], 11)
 tell(KEYS[3], ARGV[5], ARGV[10])
 if tonumber(ARGV[8]) > 0 then
     redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'queued', 'not_before:' .. ARGV[1], now_ms() + ARGV[8])

@@ -33,7 +33,9 @@ if is_held then
     end
     local request = cjson.decode(held[4])
     local may_repeat = request.on_lost == 'retry' and tonumber(held[3] or 0) < (request.max_attempts or 1)
-    if held[5] or state == 'executing' and not may_repeat then
+    -- For a lone call somebody waits, who cannot wait until it is dug up.
+    local is_hopeless = is_poisonous(held[7]) and is_lone(KEYS[1])
+    if held[5] or state == 'executing' and not may_repeat or is_hopeless then
         settle_as(ARGV[10], ARGV[11])
         return 'lost'
     end

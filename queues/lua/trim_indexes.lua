@@ -1,5 +1,5 @@
 -- Take out of the indexes what Redis has let go of, a bounded number at a time.
--- KEYS expiring, runs index, dead, dead letters
+-- KEYS expiring, runs index, dead, dead letters, webhooks
 -- ARGV retention of dead letters ms, limit
 -- -> number of entries taken out
 local now, taken = now_ms(), 0
@@ -13,4 +13,5 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[1], 
     redis.call('HDEL', KEYS[4], id)
     taken = taken + 1
 end
-return taken
+-- An announcement that no gateway has looked at for so long is of a run that is gone.
+return taken + redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - ARGV[1])

@@ -1,5 +1,6 @@
 """What a sandboxed call costs on a warm pool, against a bare fork and against a new interpreter behind bubblewrap."""
 
+import contextlib
 import os
 import statistics
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from agent_core.tools.execution import CallOutcome
 from queues.settings import SandboxSettings
 from tests.support.sandboxes import opened, run
+from tests.support.waiting import wait_until
 from workers.sandbox.base import Sandbox
 from workers.sandbox.bubblewrap import find_bubblewrap
 from workers.sandbox.watching import descendants
@@ -117,17 +119,23 @@ def test_calls_per_second(pools: Mapping[int, Sandbox], capsys: pytest.CaptureFi
 def test_memory_of_spares(capsys: pytest.CaptureFixture[str]) -> None:
     with closing(opened(SandboxSettings(spares=8))) as sandbox:
         sandbox.describe()
-        time.sleep(2)
-        spares = [pid for pid in descendants(os.getpid()) if _depth(pid) == 3]
+        wait_until(lambda: len(_spares()) == 8, "all spares wait")
+        spares = _spares()
         own = [_own_kb(pid) for pid in spares]
     with capsys.disabled():
         print(f"\nMemory of a spare, its own: {statistics.median(own) / 1024:.1f} MiB ({len(own)} spares)")
 
 
+def _spares() -> list[int]:
+    return [pid for pid in descendants(os.getpid()) if _depth(pid) == 3]
+
+
 def _depth(pid: int) -> int:
-    """In how many pid namespaces, one inside the other, the process lives."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(len(line.split()) - 1 for line in lines if line.startswith("NSpid:"))
+    """In how many pid namespaces, one inside the other, the process lives; 0 if it has ended."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next(len(line.split()) - 1 for line in lines if line.startswith("NSpid:"))
+    return 0
 
 
 def _own_kb(pid: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import pytest
@@ -15,13 +16,16 @@ from agent_core.run import RunStatus
 from agent_core.tools.execution import CallResult
 from queues import keys
 from queues.acl import ADMIN, AGENTS, FLOWER, GATEWAY, OPERATOR, PRODUCER, Role, pool_user, roles
-from queues.calls import Calls, ClaimedCall
-from queues.client import Client
+from queues.announcements import Announcement, Announcements
+from queues.calls import Calls, ClaimedCall, Output
+from queues.client import Client, WaitTimeoutError
 from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from queues.errors import StoreRefusedError
+from queues.offers import Offers, ToolOffer
 from queues.refusals import set_aside
 from queues.repairs import Repairs
+from queues.replies import newest
 from queues.run_store import RedisRunStore
 from queues.topology import place_of
 from tests.support.acl_attempts import (
@@ -35,7 +39,19 @@ from tests.support.acl_attempts import (
     Command,
     of,
 )
-from tests.support.queue_floor import EXPIRED, TIMING, Floor, address, external, pending_snapshot
+from tests.support.hand_worker import HandWorker
+from tests.support.queue_floor import (
+    DONE,
+    EXPIRED,
+    TIMING,
+    Floor,
+    address,
+    at_step_one,
+    claimed,
+    external,
+    parts,
+    pending_snapshot,
+)
 
 pytestmark = pytest.mark.redis
 
@@ -100,7 +116,7 @@ class Users(Floor):
         self.connection = owner
         self.runs, self.letters = producer.runs, producer.letters
         self.claims, self.repairs = agents.claims, agents.repairs
-        self.calls = shell.calls
+        self.calls, self.dying = shell.calls, shell.dying
 
 
 @pytest.fixture
@@ -128,11 +144,18 @@ def test_heartbeats_retries_and_refusals_of_a_call(floor: Users) -> None:
     assert floor.calls.claim(address(run.run_id, "a")) == "backing_off"
 
 
-def test_a_dead_worker_is_swept_and_its_call_dug_up(floor: Users, as_user: Callable[[str], redis.Redis]) -> None:
+def test_what_a_call_writes_is_told(floor: Users) -> None:
+    run = floor.paused(external("a"))
+    call = floor.executing(run.run_id, "a")
+    assert floor.calls.tell_output(call, Output(("one\n",)))
+    assert floor.calls.settle(call, CallResult(content="done"), output=Output(("two\n",), first=2)) == "last"
+    assert floor.connection.xlen(keys.part_events("shell", run.run_id)) == 4
+
+
+def test_a_dead_worker_is_swept_and_its_call_dug_up(floor: Users) -> None:
     run = floor.paused(external("a"), on_lost="retry", max_attempts=9)
-    mortal = Calls(as_user(SHELL), timing=EXPIRED, worker="mortal@test")
     for expected in ("pushed", "pushed", "buried"):
-        floor.executing(run.run_id, "a", mortal)
+        floor.executing(run.run_id, "a", floor.dying)
         assert floor.sweep_calls() == [expected]
     (letter,) = floor.letters.latest(limit=5)
     assert floor.letters.requeue_call(letter)
@@ -195,6 +218,47 @@ def test_producers_cancel_retry_answer_and_look(floor: Users, server: EmbeddedSe
         assert late.retry().status().value == "PENDING"
         client.close()
     assert floor.repairs.trim(limit=10) == 0
+
+
+def test_producers_approve_what_agent_workers_ask_and_pools_execute(
+    floor: Users, server: EmbeddedServer, as_user: Callable[[str], redis.Redis]
+) -> None:
+    for user in (PRODUCER, GATEWAY):
+        client = Client(server.url_of(user), timing=TIMING)
+        calls = [external(name).model_copy(update={"requires_approval": True}) for name in ("a", "b", "c")]
+        run = claimed(floor.claims, floor.submitted())
+        handed_out = parts(run, calls, approvals={"shell": 1000})
+        floor.pause(floor.claims.checkpoint(run, at_step_one(run.snapshot, calls), handed_out, []))
+        floor.connection.lpush(keys.part("shell", run.run_id, 1), "what a pool may put in the way")
+        assert [waiting.output.run_id for waiting in client.waiting_runs()] == [run.run_id]
+        client.confirm(run.run_id, "a", True, arguments={"key": "y"}, answered_by="ann")
+        client.confirm(run.run_id, "b", False)
+        approvals = floor.repairs.approvals
+        for member in newest(floor.connection, keys.UNAPPROVED, 10):
+            floor.connection.zadd(keys.UNAPPROVED, {member: 1})
+            assert approvals.look_at(member) == "expired"
+        assert floor.calls.settle(floor.executing(run.run_id, "a"), CallResult(content="done")) == "last"
+        assert len(claimed(floor.claims, run.run_id).answers) == 3
+        client.close()
+
+
+def test_producers_execute_a_call_without_a_run(
+    floor: Users, server: EmbeddedServer, as_user: Callable[[str], redis.Redis]
+) -> None:
+    Offers(as_user(AGENTS)).announce_tools({"look_up": ToolOffer("shell")})
+    Announcements(as_user(SHELL), "shell", valid_seconds=60).announce(Announcement("shell@a:1", "ns", 4))
+    for user in (PRODUCER, GATEWAY):
+        with Client(server.url_of(user), timing=TIMING) as client, ThreadPoolExecutor(1) as threads:
+            running = threads.submit(client.execute, "look_up", {"key": "x"}, timeout=30)
+            assert HandWorker(as_user(SHELL), calls=floor.calls).answer(DONE)[1] == "settled"
+            assert running.result() == "found"
+            with pytest.raises(WaitTimeoutError):
+                client.execute("look_up", {"key": "x"}, timeout=0.01)
+            assert floor.calls.claim(HandWorker(as_user(SHELL)).address()) == "cancelled"
+            (pool,) = client.pools()
+            assert (pool.name, pool.tools, pool.concurrency) == ("shell", ("look_up",), 4)
+            assert client.agents() == [] and client.runs(limit=1).before is None
+    assert floor.sweep_calls() == []
 
 
 # --- and nothing else --------------------------------------------------------------------------------------------

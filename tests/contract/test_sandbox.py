@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -96,39 +95,6 @@ def test_a_failing_tool_is_an_outcome_with_its_own_words(sandbox: Sandbox) -> No
     assert "stderr:\nsaid on stderr" in outcome.content
     assert "Traceback" not in outcome.content
     assert "said on" not in run(sandbox, "tell", words="said on stderr").content.removeprefix("said on stderr")
-
-
-@pytest.mark.parametrize(
-    ("tool_name", "tool_args", "words"),
-    [
-        ("unwritable", {}, "'unwritable' is a lock"),
-        ("leave", {"status": 3}, "exited with status 3"),
-        ("leave", {"status": 3, "hard": True}, "exited with status 3"),
-        ("leave", {"status": 0, "hard": True}, "status 0 and gave no result"),
-        ("crash", {}, "killed by signal 11 (SIGSEGV)"),
-        ("raise_with_bad_words", {}, "Spiteful"),
-        ("no_such_tool", {}, "no tool named 'no_such_tool'"),
-        ("add", {"a": "many", "b": 1}, "a"),
-        ("answer_by_hand", {"answers": 2, "status": 0}, "cannot be read"),
-        ("answer_by_hand", {"answers": 1, "status": 1}, "exited with status 1"),
-        ("answer_raw", {"text": "NaN"}, "cannot be read"),
-        ("answer_raw", {"text": '{"ok": true}'}, "wrong form"),
-        ("answer_raw", {"text": '{"ok": 1, "content": "x", "truncated": false, "tools": []}'}, "wrong form"),
-        ("deep", {}, "cannot be read"),
-    ],
-)
-def test_whatever_is_no_full_answer_with_status_0_failed(
-    sandbox: Sandbox, tool_name: str, tool_args: dict[str, Any], words: str
-) -> None:
-    outcome = run(sandbox, tool_name, **tool_args)
-
-    assert outcome.outcome is CallOutcome.FAILED
-    assert words in outcome.content
-
-
-def test_one_good_answer_by_hand_is_an_answer(sandbox: Sandbox) -> None:
-    # The counterpart of the cases above: they fail for their second answer and their status, not for their form.
-    assert run(sandbox, "answer_by_hand", answers=1, status=0).content == "forged"
 
 
 def test_printing_an_answer_answers_nothing(sandbox: Sandbox) -> None:

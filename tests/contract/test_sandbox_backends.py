@@ -85,12 +85,20 @@ def test_results_errors_and_measures(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("tool_name", "tool_args", "words"),
     [
+        ("unwritable", {}, "'unwritable' is a lock"),
         ("leave", {"status": 3}, "exited with status 3"),
-        ("leave", {"status": 0, "hard": True}, "gave no result"),
-        ("crash", {}, "killed by signal 11"),
-        ("answer_by_hand", {"answers": 2, "status": 0}, "cannot be read"),
-        ("answer_raw", {"text": '{"ok": true}'}, "wrong form"),
+        ("leave", {"status": 3, "hard": True}, "exited with status 3"),
+        ("leave", {"status": 0, "hard": True}, "status 0 and gave no result"),
+        ("crash", {}, "killed by signal 11 (SIGSEGV)"),
+        ("raise_with_bad_words", {}, "Spiteful"),
         ("no_such_tool", {}, "no tool named 'no_such_tool'"),
+        ("add", {"a": "many", "b": 1}, "a"),
+        ("answer_by_hand", {"answers": 2, "status": 0}, "cannot be read"),
+        ("answer_by_hand", {"answers": 1, "status": 1}, "exited with status 1"),
+        ("answer_raw", {"text": "NaN"}, "cannot be read"),
+        ("answer_raw", {"text": '{"ok": true}'}, "wrong form"),
+        ("answer_raw", {"text": '{"ok": 1, "content": "x", "truncated": false, "tools": []}'}, "wrong form"),
+        ("deep", {}, "cannot be read"),
     ],
 )
 def test_whatever_is_no_full_answer_with_status_0_failed(
@@ -100,6 +108,11 @@ def test_whatever_is_no_full_answer_with_status_0_failed(
 
     assert outcome.outcome is CallOutcome.FAILED
     assert words in outcome.content
+
+
+def test_one_good_answer_by_hand_is_an_answer(sandbox: Sandbox) -> None:
+    # The counterpart of the cases above: they fail for their second answer and their status, not for their form.
+    assert run(sandbox, "answer_by_hand", answers=1, status=0).content == "forged"
 
 
 def test_the_environment_is_the_pools_list_and_secrets_never_leave(sandbox: Sandbox) -> None:

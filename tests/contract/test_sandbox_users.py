@@ -21,10 +21,11 @@ from workers.sandbox.opening import open_sandbox
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the wall is made of Linux namespaces")
 
 _AS_ORDINARY_USER = """
-import json, os, signal, sys, threading, time
+import json, os, signal, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tests.support.sandboxes import mark, marked, opened, run
+from tests.support.waiting import wait_until
 from workers.sandbox.watching import descendants
 sandbox = opened()
 said = {"worker": os.geteuid(), "add": run(sandbox, "add", a=1, b=2).content}
@@ -35,9 +36,8 @@ said["forks"] = int(run(sandbox, "forks", wanted=150).content)
 sign, cancelled = mark(), threading.Event()
 with ThreadPoolExecutor(1) as threads:
     waiting = threads.submit(run, sandbox, "wait", seconds=60, mark=sign, cancelled=cancelled)
-    while not (found := marked(sign)) and not waiting.done():
-        time.sleep(0.01)
-    said["tool"] = os.stat(f"/proc/{found[0]}").st_uid
+    wait_until(lambda: marked(sign) or waiting.done(), "the tool runs")
+    said["tool"] = os.stat(f"/proc/{marked(sign)[0]}").st_uid
     cancelled.set()
     said["cancelled"] = waiting.result(5).outcome
 for pid in descendants(os.getpid()):

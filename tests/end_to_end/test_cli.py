@@ -17,14 +17,12 @@ import redis
 from agent_core.events import RunStarted, ToolCallExecuting
 from agent_core.run import RunStatus
 from queues import keys
-from queues.calls import Calls
-from queues.claims import Claims
 from queues.client import Client
 from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from tests.support.command import Command
-from tests.support.queue_floor import EXPIRED, Floor, address, claimed, external
-from tests.support.valkey import embedded_server, redis_connection, redis_url
+from tests.support.queue_floor import Floor, external
+from tests.support.valkey import configured, embedded_server, redis_connection, redis_url
 from tests.support.waiting import wait_until
 from workers.model_server.server import ModelServer
 
@@ -100,7 +98,8 @@ def test_a_call_in_a_pool_is_followed_and_shown(counter: Command) -> None:
     assert names[-1] == "RunCompleted"
     assert "ToolCallExecuting" in names
     shown = counter.run("show", events[0]["run_id"]).stdout
-    assert re.search(r"echo\(text='hi', seconds=0.0\): succeeded in pool shell, sandbox ns, .* executing", shown)
+    assert re.search(r"^  echo\(text='hi', seconds=0.0\): succeeded in pool shell after \d", shown, re.MULTILINE)
+    assert re.search(r"^    attempt 1 on shell@.* executing, succeeded, sandbox ns$", shown, re.MULTILINE)
     followed = counter.run("follow", events[0]["run_id"])
     assert followed.returncode == 0
     assert "echo executes in pool shell, sandbox ns" in followed.stdout
@@ -139,7 +138,7 @@ def test_a_person_approves_or_denies(counter: Command, client: Client) -> None:
     assert answer_of(client, run_id) == "delete_files returned: deleted scratch"
 
     run_id, call_id = waiting_call(client, "Delete home")
-    assert counter.run("approve", run_id, call_id, "--deny", "--note", "never").stdout == f"{call_id} is denied\n"
+    assert counter.run("deny", run_id, call_id, "--note", "never").stdout == f"{call_id} is denied\n"
     answer = answer_of(client, run_id)
     assert "deleted home" not in answer
     assert "never" in answer
@@ -226,13 +225,13 @@ def test_the_doctor_names_what_is_wrong_and_how_to_mend_it(
     assert lines[-1] == "4 problems, 0 warnings"
 
 
-def test_dead_letters_are_listed_shown_and_dug_up(
-    project: Command, redis_url: str, redis_connection: redis.Redis
-) -> None:
+def test_dead_letters_are_listed_shown_and_dug_up(project: Command, redis_url: str, floor: Floor) -> None:
     project.environment = {"ERRANDRY_REDIS_URL": redis_url}
-    floor = Floor(redis_connection)
     assert project.run("dead", "list").stdout == "no dead letters\n"
-    run_id, call_id, ended_call_id = bury_a_run(floor), bury_a_call(floor), bury_a_call(floor)
+    run_id = floor.submitted()
+    floor.kill_three_holders(run_id)
+    wait_until(lambda: "buried" in floor.sweep_runs(), "the third holder's lease has run out")
+    call_id, ended_call_id = floor.buried_call(), floor.buried_call()
     floor.cancel(ended_call_id.partition(":")[0])
 
     listed, as_json, shown_run, shown_call, parked = project.run_together(
@@ -259,24 +258,6 @@ def test_dead_letters_are_listed_shown_and_dug_up(
     again = project.run("dead", "requeue", run_id)
     assert again.returncode == 1
     assert again.stderr == f"Error: there is no dead letter '{run_id}'; `errandry dead list` shows them\n"
-
-
-def bury_a_run(floor: Floor) -> str:
-    run_id = floor.submitted()
-    for _ in range(3):
-        claimed(Claims(floor.connection, timing=EXPIRED), run_id)
-    wait_until(lambda: "buried" in floor.sweep_runs(), "the third holder's lease has run out")
-    return run_id
-
-
-def bury_a_call(floor: Floor) -> str:
-    dying = Calls(floor.connection, timing=EXPIRED, worker="dying@test")
-    run = floor.paused(external("a"), on_lost="retry", max_attempts=10)
-    for _ in range(3):
-        floor.executing(run.run_id, "a", dying)
-        floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
-        floor.sweep_calls()
-    return f"{run.run_id}:1:a"
 
 
 def test_what_is_not_there_is_named(counter: Command, client: Client) -> None:
@@ -367,14 +348,11 @@ def test_a_wrong_password_and_a_full_redis_are_sentences(
 
     project.environment = {"ERRANDRY_REDIS_URL": redis_url}
     kept = project.run("submit", "counter", "Say hello").stdout.strip()
-    redis_connection.config_set("maxmemory", "1")
-    try:
+    with configured(redis_connection, "maxmemory", 1):
         refused = project.run("submit", "counter", "Say hello")
         assert refused.returncode == 1
         assert "is out of memory and refuses writes" in refused.stderr
         assert project.run("show", kept).returncode == 0
-    finally:
-        redis_connection.config_set("maxmemory", "0")
     assert [line.split()[0] for line in project.run("runs").stdout.splitlines()] == [kept]
 
 

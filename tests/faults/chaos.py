@@ -35,7 +35,7 @@ from tests.support.chaos.load import Load, dice_of, patiently
 from tests.support.chaos.own import OwnFleet, own_shapes
 from tests.support.chaos.saboteur import Saboteur
 from tests.support.chaos.shapes import Shape, one, random_shapes
-from tests.support.waiting import wait_until
+from tests.support.waiting import comes_true
 
 LEASE_SECONDS = 2.0
 SEATS = {"agents": 2, "letters": 2, "pages": 1, "scales": 1}
@@ -139,12 +139,11 @@ def _submit_one(load: Load, experiment: Experiment, chance: float, shape: Shape)
 
 
 def _count_processes_left(fleet: Fleet, findings: Findings) -> None:
-    try:
-        wait_until(lambda: not fleet.leftovers(), "everything has ended", timeout_seconds=10)
-    except AssertionError:
-        for pid in fleet.leftovers():
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            findings.broke("processes_left", f"{pid} {command}")
+    if comes_true(lambda: not fleet.leftovers(), timeout_seconds=10):
+        return
+    for pid in fleet.leftovers():
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        findings.broke("processes_left", f"{pid} {command}")
 
 
 if __name__ == "__main__":

@@ -31,9 +31,7 @@ def session_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 @pytest.fixture
 def fleet(session_fleet: Fleet) -> Fleet:
     """All processes up and consuming."""
-    session_fleet.mend()
-    for name in session_fleet.workers():
-        session_fleet.await_ready(name)
+    session_fleet.make_whole()
     return session_fleet
 
 

@@ -47,9 +47,7 @@ def patient_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture
 def fleet(patient_fleet: Fleet) -> Fleet:
-    patient_fleet.mend()
-    for name in patient_fleet.workers():
-        patient_fleet.await_ready(name)
+    patient_fleet.make_whole()
     return patient_fleet
 
 

@@ -22,21 +22,25 @@ from queues.parts import Routing
 from queues.repairs import Repairs
 from queues.run_store import RedisRunStore
 from queues.topology import AGENTS_QUEUE
-from tests.support.queue_floor import EXPIRED, TIMING, Floor, address, at_step_one, claimed, external, function, parts
+from tests.support.queue_floor import (
+    DONE,
+    EXPIRED,
+    TIMING,
+    Floor,
+    address,
+    at_step_one,
+    claimed,
+    external,
+    function,
+    parts,
+)
 from workers.sweep import Sweep
 
 pytestmark = [pytest.mark.redis, pytest.mark.fault]
 
-DONE = CallResult(content="found")
-
 
 class Killed(BaseException):
     """As kill -9: nothing handles it."""
-
-
-@pytest.fixture
-def floor(redis_connection: redis.Redis) -> Floor:
-    return Floor(redis_connection)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from queues.connections import connect
 from tests.faults.conftest import LONG_LETTER, ORDINARY
 from tests.support.chaos.fleet import Fleet
 from tests.support.chaos.load import Load
+from tests.support.valkey import configured
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.fault]
@@ -67,17 +68,14 @@ def test_a_server_out_of_memory_refuses_writes_and_is_forgiven(fleet: Fleet, loa
     load.submit_many(ORDINARY, 8, name="memory")
     load.wait_executing(load.runs[0])
     with connect(fleet.server.url) as connection:
-        connection.config_set("maxmemory", "1mb")
 
         def refusals() -> int:
             return int(connection.info("errorstats").get("errorstat_OOM", {"count": 0})["count"])
 
-        try:
+        with configured(connection, "maxmemory", "1mb"):
             wait_until(lambda: refusals() > 5, "writes are refused", timeout_seconds=30)
             began, then = time.monotonic(), refusals()
             wait_until(lambda: time.monotonic() > began + 2, "some more of that")
             storm = (refusals() - then) / 2
-        finally:
-            connection.config_set("maxmemory", "0")
     assert storm < 100, f"{storm:g} refused writes a second"
     must_work_on(fleet, load, before, name="memory")

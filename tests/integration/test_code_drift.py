@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import redis
 
 from agent_core.agent import Agent
 from agent_core.models.scripted import ScriptedModel, call
@@ -69,11 +68,6 @@ def looking(entrypoint: Callable[..., str]) -> Function:
 
 def deleting(**settings: object) -> Function:
     return Function(name="delete", entrypoint=delete, **settings)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def floor(redis_connection: redis.Redis) -> Floor:
-    return Floor(redis_connection)
 
 
 def carried_on(floor: Floor, run_id: str, project: Project) -> RunSnapshot:

@@ -14,6 +14,7 @@ import redis
 from queues.connections import check, connect, translated_errors
 from queues.embedded import EmbeddedServer
 from queues.errors import QueueError, StoreRefusedError
+from tests.support.valkey import configured
 from tests.support.waiting import wait_until
 
 
@@ -58,16 +59,13 @@ def test_a_silent_server(redis_url: str, embedded_server: EmbeddedServer) -> Non
 
 
 def test_out_of_memory_also_in_a_script(redis_connection: redis.Redis) -> None:
-    redis_connection.config_set("maxmemory", 1)
-    try:
+    with configured(redis_connection, "maxmemory", 1):
         for write in (
             lambda: redis_connection.set("key", "value"),
             lambda: redis_connection.eval("return redis.call('set', KEYS[1], 'value')", 1, "key"),
         ):
             with pytest.raises(StoreRefusedError, match="out of memory"), translated_errors(redis_connection):
                 write()
-    finally:
-        redis_connection.config_set("maxmemory", 0)
 
 
 def test_a_replica_and_a_narrow_user(redis_connection: redis.Redis, redis_url: str) -> None:

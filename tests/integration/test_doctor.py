@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,9 +14,8 @@ import redis
 from agent_core.agent import Agent
 from agent_core.models.scripted import ScriptedModel
 from agent_core.run import RunStatus
-from agent_core.tools.execution import CallResult, ToolExecution
+from agent_core.tools.execution import ToolExecution
 from queues import keys
-from queues.calls import Calls
 from queues.checkup import Finding, Level
 from queues.claims import Claims
 from queues.connections import connect
@@ -31,10 +29,10 @@ from queues.server_config import find_server_binary
 from queues.settings import PoolSettings, SandboxSettings, Settings
 from queues.user_checkup import AGENT_WORKER, TOOL_WORKER
 from tests.support.queue_floor import (
+    DONE,
     EXPIRED,
     TIMING,
     Floor,
-    address,
     at_step_one,
     claimed,
     external,
@@ -42,19 +40,13 @@ from tests.support.queue_floor import (
     pending_snapshot,
 )
 from tests.support.redis_users import without_user
+from tests.support.valkey import configured
 from tests.support.waiting import wait_until
 from workers.agents import Project
 from workers.checkup import Scope, examine
 from workers.release import release_findings
 
 pytestmark = pytest.mark.redis
-
-DONE = CallResult(content="found")
-
-
-@pytest.fixture
-def floor(redis_connection: redis.Redis) -> Floor:
-    return Floor(redis_connection)
 
 
 def of(subject: str, findings: list[Finding]) -> Finding:
@@ -66,15 +58,10 @@ def not_well(findings: list[Finding]) -> dict[str, Level]:
     return {finding.subject: finding.level for finding in findings if finding.level is not Level.OK}
 
 
-@contextmanager
-def configured(connection: redis.Redis, name: str, value: object) -> Iterator[None]:
-    """The server's setting, put back at the end of the block."""
-    before = str(connection.config_get(name)[name])
-    connection.config_set(name, str(value))
-    try:
-        yield
-    finally:
-        connection.config_set(name, before)
+def awaited(floor: Floor, subject: str) -> Finding:
+    """What an impatient look finds wrong, as soon as it does."""
+    wait_until(lambda: subject in not_well(looked(floor, patience_seconds=0)), f"{subject} is found")
+    return of(subject, looked(floor, patience_seconds=0))
 
 
 def set_user(connection: redis.Redis, *rules: str) -> None:
@@ -234,8 +221,7 @@ def test_runs_that_get_on_are_well(floor: Floor) -> None:
 def test_a_run_whose_holder_died_is_a_problem(floor: Floor) -> None:
     held = claimed(floor.claims, floor.submitted()).run_id
     dead = claimed(Claims(floor.connection, timing=EXPIRED), floor.submitted(), owner="agents@gone").run_id
-    wait_until(lambda: "runs.orphaned" in not_well(looked(floor, patience_seconds=0)), "the lease has run out")
-    finding = of("runs.orphaned", looked(floor, patience_seconds=0))
+    finding = awaited(floor, "runs.orphaned")
     assert finding.level is Level.PROBLEM
     assert finding.details[0].startswith(f"{dead}: agents@gone stopped renewing its lease")
     assert held not in str(finding)
@@ -243,8 +229,7 @@ def test_a_run_whose_holder_died_is_a_problem(floor: Floor) -> None:
 
 def test_a_pending_run_that_nobody_takes_is_a_warning(floor: Floor) -> None:
     run_id = floor.submitted()
-    wait_until(lambda: "runs.pending" in not_well(looked(floor, patience_seconds=0)), "it has waited")
-    finding = of("runs.pending", looked(floor, patience_seconds=0))
+    finding = awaited(floor, "runs.pending")
     assert (finding.level, finding.details[0].partition(":")[0]) == (Level.WARNING, run_id)
 
 
@@ -261,8 +246,7 @@ def test_a_paused_run_whose_answers_are_in_is_a_problem(floor: Floor) -> None:
     waiting = floor.paused(external("a")).run_id
     answered = floor.paused(external("a")).run_id
     assert floor.calls.settle(floor.executing(answered, "a"), DONE) == "last"
-    wait_until(lambda: "runs.answered" in not_well(looked(floor, patience_seconds=0)), "it has waited")
-    finding = of("runs.answered", looked(floor, patience_seconds=0))
+    finding = awaited(floor, "runs.answered")
     assert finding.level is Level.PROBLEM
     assert finding.details[0].startswith(f"{answered}: agent ops, ready ")
     assert waiting not in str(finding)
@@ -272,9 +256,9 @@ def test_a_paused_run_is_judged_by_its_answers_and_not_by_its_pause(floor: Floor
     asked = ToolExecution(tool_call_id="a", tool_name="look_up", step=1, requires_confirmation=True)
     run_id = floor.paused(asked).run_id
     # It has waited for a person for ages, and was answered just now.
-    floor.connection.delete(keys.events(run_id))
     floor.connection.hset(keys.run(run_id), "created", "1")
     assert floor.runs.answer(floor.runs.load(run_id), "a", DONE) == "last"
+    floor.connection.delete(keys.events(run_id))
     assert not_well(looked(floor)) == {}
     # Twice was its message published again, after 30, 30 and 60 seconds: it was answered 120 seconds ago.
     floor.connection.hset(keys.run(run_id), "repushes", "2")
@@ -324,15 +308,10 @@ def test_junk_that_a_pool_wrote_stops_nobody(settings: Settings, floor: Floor) -
 
 
 def test_dead_letters_are_named(floor: Floor) -> None:
-    dying = Calls(floor.connection, timing=EXPIRED, worker="dying@test")
-    run = floor.paused(external("a"), on_lost="retry", max_attempts=10)
-    for _ in range(3):
-        floor.executing(run.run_id, "a", dying)
-        floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
-        floor.sweep_calls()
+    call_id = floor.buried_call()
     finding = of("runs.dead", looked(floor))
     assert (finding.level, finding.text.partition(":")[0]) == (Level.WARNING, "1 dead letter")
-    assert finding.details[0].startswith(f"{run.run_id}:1:a: 3 workers of pool shell died")
+    assert finding.details[0].startswith(f"{call_id}: 3 workers of pool shell died")
 
 
 def test_the_look_is_bounded_and_names_a_few(floor: Floor) -> None:

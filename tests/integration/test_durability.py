@@ -7,6 +7,7 @@ import redis
 
 from queues.client import Client
 from queues.errors import StoreRefusedError
+from tests.support.valkey import configured
 
 pytestmark = pytest.mark.redis
 
@@ -20,10 +21,7 @@ def test_a_submit_waits_for_the_disk_if_told_to(redis_url: str, redis_connection
 
 
 def test_a_server_that_writes_no_file_cannot_promise_that(redis_url: str, redis_connection: redis.Redis) -> None:
-    redis_connection.config_set("appendonly", "no")
-    try:
+    with configured(redis_connection, "appendonly", "no"):
         with pytest.raises(StoreRefusedError, match="appendonly yes"):
             Client(redis_url, durability="fsync").submit("ops", "hello", idempotency_key="k")
         assert Client(redis_url).submit("ops", "hello", idempotency_key="k").output().input == "hello"
-    finally:
-        redis_connection.config_set("appendonly", "yes")

@@ -5,44 +5,26 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import redis
 
 from agent_core.events import RunEvent, RunPaused
-from agent_core.tools.execution import CallResult
 from queues import keys
 from queues.client import Client
 from queues.repairs import Repairs
 from queues.replies import now_ms
 from queues.topology import AGENTS_QUEUE, Lane
 from tests.support.pausing import Pausing, used_bytes
-from tests.support.queue_floor import TIMING, Floor, external
+from tests.support.queue_floor import DONE, TIMING, Floor, external
+from tests.support.valkey import configured
 from tests.support.waiting import wait_until
 from workers.sweep import Sweep
 
 pytestmark = pytest.mark.redis
 
-DONE = CallResult(content="found")
 ANSWER = "one answer that is longer than what Redis keeps in place"
-
-
-@pytest.fixture
-def floor(redis_connection: redis.Redis) -> Floor:
-    return Floor(redis_connection)
-
-
-@contextmanager
-def stream_nodes(connection: redis.Redis, size: int) -> Iterator[None]:
-    before = str(connection.config_get("stream-node-max-bytes")["stream-node-max-bytes"])
-    connection.config_set("stream-node-max-bytes", size)
-    try:
-        yield
-    finally:
-        connection.config_set("stream-node-max-bytes", before)
 
 
 # Bytes and commands
@@ -54,7 +36,7 @@ def test_a_paused_run_takes_less_than_four_kilobytes(
     redis_connection: redis.Redis, node_bytes: int, pool: str | None
 ) -> None:
     pausing = Pausing(redis_connection)
-    with stream_nodes(redis_connection, node_bytes):
+    with configured(redis_connection, "stream-node-max-bytes", node_bytes):
         pausing.pause_one(pool=pool)  # what the server needs once
         redis_connection.delete(AGENTS_QUEUE, "tools.shell")
         before = used_bytes(redis_connection)
@@ -175,8 +157,8 @@ def test_a_reader_that_waits_hears_what_comes_after_a_pause(redis_url: str, redi
     (first,) = client.pending(run_id)
     client.settle(run_id, first.tool_call_id, result="green")
     pausing.carry_on(run_id)
-    told = [heard.get(timeout=10) for _ in range(4)]
-    assert told == ["RunContinued", "ToolCallCompleted", "ToolCallStarted", "RunPaused"]
+    told = [heard.get(timeout=10) for _ in range(5)]
+    assert told == ["ToolCallSettled", "RunContinued", "ToolCallCompleted", "ToolCallStarted", "RunPaused"]
     wait_until(lambda: blocked_clients(redis_connection) == 1, "the reader waits in Redis")
     client.cancel(run_id)
     assert heard.get(timeout=10) == "RunCancelled"

@@ -9,25 +9,18 @@ import pytest
 import redis
 
 from agent_core.run import RunStatus
-from agent_core.tools.execution import CallOutcome, CallResult
+from agent_core.tools.execution import CallOutcome
 from queues import keys
 from queues.calls import CallAddress, Calls, ClaimedCall
 from queues.repairs import Repairs
 from queues.timing import Timing
 from queues.topology import AGENTS_QUEUE
 from tests.support.pausing import Pausing
-from tests.support.queue_floor import Floor
+from tests.support.queue_floor import DONE, Floor
 from tests.support.waiting import wait_until
 from workers.sweep import Sweep
 
 pytestmark = pytest.mark.redis
-
-DONE = CallResult(content="found")
-
-
-@pytest.fixture
-def floor(redis_connection: redis.Redis) -> Floor:
-    return Floor(redis_connection)
 
 
 BRIEF = Timing(lease_seconds=30, repush_seconds=30, retention_seconds=0.05, answered_seconds=0.05)

@@ -11,40 +11,20 @@ from agent_core.events import RunCompleted
 from agent_core.run import RunStatus
 from agent_core.tools.execution import CallOutcome, CallResult, ToolExecution
 from queues import keys
-from queues.calls import Calls
 from queues.claims import Claims
 from queues.errors import DeadLetterNotFoundError, RunNotFailedError
 from queues.repairs import Repairs
 from queues.timing import Timing
 from queues.topology import AGENTS_QUEUE
-from tests.support.queue_floor import EXPIRED, Floor, address, at_step_one, claimed, external, parts
+from tests.support.queue_floor import DONE, Floor, address, at_step_one, claimed, external, parts
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 
-DONE = CallResult(content="found")
-
-
-@pytest.fixture
-def floor(redis_connection: redis.Redis) -> Floor:
-    return Floor(redis_connection)
-
-
-@pytest.fixture
-def dying(redis_connection: redis.Redis) -> Calls:
-    """A tool worker whose leases run out at once."""
-    return Calls(redis_connection, timing=EXPIRED, worker="dying@test")
-
-
-def kill_three_holders(floor: Floor, run_id: str) -> None:
-    short = Claims(floor.connection, timing=EXPIRED)
-    for _ in range(3):
-        claimed(short, run_id)
-
 
 def test_a_run_that_kills_its_third_holder_is_buried_and_can_be_dug_up(floor: Floor) -> None:
     run_id = floor.submitted()
-    kill_three_holders(floor, run_id)
+    floor.kill_three_holders(run_id)
     assert floor.claims.claim(run_id, owner="fourth") == "poisonous"
     assert floor.sweep_runs() == ["buried"]
     stored = floor.runs.load(run_id)
@@ -58,13 +38,13 @@ def test_a_run_that_kills_its_third_holder_is_buried_and_can_be_dug_up(floor: Fl
     claimed(floor.claims, run_id)
 
 
-def test_a_repeatable_call_that_kills_its_third_worker_is_buried_and_can_be_dug_up(floor: Floor, dying: Calls) -> None:
+def test_a_repeatable_call_that_kills_its_third_worker_is_buried_and_can_be_dug_up(floor: Floor) -> None:
     run = floor.paused(external("a"), on_lost="retry", max_attempts=10)
     for _ in range(2):
-        floor.executing(run.run_id, "a", dying)
-        floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
+        floor.executing(run.run_id, "a", floor.dying)
+        floor.become_due()
         assert floor.sweep_calls() == ["pushed"]
-    floor.executing(run.run_id, "a", dying)
+    floor.executing(run.run_id, "a", floor.dying)
     assert floor.sweep_calls() == ["buried"]
     assert floor.calls.claim(address(run.run_id, "a")) == "buried"
     (letter,) = floor.letters.latest(limit=10)
@@ -79,13 +59,8 @@ def test_a_repeatable_call_that_kills_its_third_worker_is_buried_and_can_be_dug_
         floor.letters.load(letter.id)
 
 
-def test_a_call_of_a_run_that_has_ended_is_not_dug_up(floor: Floor, dying: Calls) -> None:
-    run = floor.paused(external("a"), on_lost="retry", max_attempts=10)
-    for _ in range(3):
-        floor.executing(run.run_id, "a", dying)
-        floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
-        floor.sweep_calls()
-    floor.cancel(run.run_id)
+def test_a_call_of_a_run_that_has_ended_is_not_dug_up(floor: Floor) -> None:
+    floor.cancel(floor.buried_call().partition(":")[0])
     (letter,) = floor.letters.latest(limit=10)
     assert not floor.letters.requeue_call(letter)
     assert floor.letters.latest(limit=10) == []
@@ -115,7 +90,7 @@ def test_a_run_that_waits_too_long_for_people_expires(redis_connection: redis.Re
     wait_until(lambda: floor.sweep_deadlines() == ["expired"], "people took too long")
     stored = floor.runs.load(run.run_id).snapshot
     assert stored.output.tools[0].outcome is CallOutcome.EXPIRED
-    assert floor.runs.answer(floor.runs.load(run.run_id), "a", DONE) in ("settled", "last")  # heard by nobody
+    assert floor.runs.answer(floor.runs.load(run.run_id), "a", DONE) == "missing"
     assert floor.claims.claim(run.run_id, owner="late") == "finished"
 
 
@@ -128,7 +103,7 @@ def test_a_call_that_nobody_takes_in_time_is_told_to_the_model(floor: Floor) -> 
     run = claimed(floor.claims, floor.submitted())
     handed_out = parts(run, [external("a")], queue_seconds=0.001)
     floor.pause(floor.claims.checkpoint(run, at_step_one(run.snapshot, [external("a")]), handed_out, []))
-    floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
+    floor.become_due()
     wait_until(lambda: floor.sweep_calls() == ["expired"], "the call has waited too long")
     answer = claimed(floor.claims, run.run_id).answers["a"]
     assert isinstance(answer, CallResult) and answer.outcome is CallOutcome.EXPIRED
@@ -193,7 +168,7 @@ def test_forged_and_late_answers_are_refused_and_counted(floor: Floor) -> None:
 
 def test_a_run_that_gets_on_forgets_its_dead_holders(floor: Floor) -> None:
     run_id = floor.submitted()
-    kill_three_holders(floor, run_id)
+    floor.kill_three_holders(run_id)
     floor.connection.hset(keys.run(run_id), "deaths", 1)
     run = claimed(floor.claims, run_id)
     floor.claims.checkpoint(run, at_step_one(run.snapshot, []), [], [])

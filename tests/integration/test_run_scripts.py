@@ -16,6 +16,7 @@ from queues.errors import IdempotencyConflictError, UnknownAgentError
 from queues.runs import Runs
 from queues.topology import AGENTS_QUEUE
 from tests.support.queue_floor import (
+    DONE,
     EXPIRED,
     TIMING,
     Floor,
@@ -25,17 +26,11 @@ from tests.support.queue_floor import (
     external,
     parts,
     pending_snapshot,
+    unsigned,
 )
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
-
-DONE = CallResult(content="found")
-
-
-@pytest.fixture
-def floor(redis_connection: redis.Redis) -> Floor:
-    return Floor(redis_connection)
 
 
 def test_a_submitted_run_is_stored_and_published_in_one_step(floor: Floor) -> None:
@@ -161,37 +156,34 @@ def test_the_first_answer_stands(floor: Floor) -> None:
     assert floor.continuations() == 1
 
 
-def test_a_lost_call_is_reported_and_never_executed_again(floor: Floor, redis_connection: redis.Redis) -> None:
+def test_a_lost_call_is_reported_and_never_executed_again(floor: Floor) -> None:
     run = floor.paused(external("a"))
-    dying = Calls(redis_connection, timing=EXPIRED, worker="dying@test")
-    call = floor.executing(run.run_id, "a", dying)
+    call = floor.executing(run.run_id, "a", floor.dying)
     floor.connection.delete("tools.shell")
     assert floor.sweep_calls() == ["lost"]
     assert floor.connection.llen("tools.shell") == 0
     answer = claimed(floor.claims, run.run_id).answers["a"]
     assert isinstance(answer, CallResult) and answer.outcome is CallOutcome.LOST
     assert answer.metrics.worker == "dying@test"
-    assert dying.settle(call, DONE) == "already"
+    assert floor.dying.settle(call, DONE) == "already"
 
 
-def test_a_lost_call_of_a_repeatable_tool_is_executed_again(floor: Floor, redis_connection: redis.Redis) -> None:
+def test_a_lost_call_of_a_repeatable_tool_is_executed_again(floor: Floor) -> None:
     run = floor.paused(external("a"), on_lost="retry", max_attempts=2)
-    dying = Calls(redis_connection, timing=EXPIRED, worker="dying@test")
-    first = floor.executing(run.run_id, "a", dying)
+    first = floor.executing(run.run_id, "a", floor.dying)
     assert floor.sweep_calls() == ["pushed"]
     second = floor.executing(run.run_id, "a")
     assert second.attempt == 2
-    assert dying.settle(first, DONE) == "stale"
+    assert floor.dying.settle(first, DONE) == "stale"
     assert floor.calls.settle(second, DONE) == "last"
 
 
-def test_a_call_that_never_began_is_simply_given_to_another_worker(floor: Floor, redis_connection: redis.Redis) -> None:
+def test_a_call_that_never_began_is_simply_given_to_another_worker(floor: Floor) -> None:
     run = floor.paused(external("a"))
-    dying = Calls(redis_connection, timing=EXPIRED, worker="dying@test")
-    claimed_only = dying.claim(address(run.run_id, "a"))
+    claimed_only = floor.dying.claim(address(run.run_id, "a"))
     assert isinstance(claimed_only, ClaimedCall)
     assert floor.sweep_calls() == ["pushed"]
-    assert dying.begin(claimed_only, sandbox_level="ns") == "lost"
+    assert floor.dying.begin(claimed_only, sandbox_level="ns") == "lost"
     assert floor.executing(run.run_id, "a").attempt == 1
 
 
@@ -213,9 +205,9 @@ def test_a_failed_attempt_goes_back_to_the_queue_after_its_wait(floor: Floor) ->
 
 
 def test_a_lost_call_message_is_published_again(floor: Floor, redis_connection: redis.Redis) -> None:
-    run = floor.paused(external("a"))
+    floor.paused(external("a"))
     floor.connection.delete("tools.shell")
-    floor.connection.zadd(keys.pool_due("shell"), {address(run.run_id, "a").due_member: 1})
+    floor.become_due()
     assert floor.sweep_calls() == ["pushed"]
     assert floor.connection.llen("tools.shell") == 1
     assert floor.sweep_calls() == []  # ever more rarely, not at each pass
@@ -259,8 +251,11 @@ def test_a_person_answers_once_and_the_run_goes_on(floor: Floor) -> None:
     stored = floor.runs.load(run.run_id)
     assert floor.runs.answer(stored, "unknown", Confirmation(confirmed=True)) == "missing"
     assert floor.runs.answer(stored, "a", Confirmation(confirmed=True)) == "last"
+    assert floor.runs.answer(stored, "a", Confirmation(confirmed=True)) == "settled"
     assert floor.runs.answer(stored, "a", Confirmation(confirmed=False)) == "already"
-    assert claimed(floor.claims, run.run_id).answers == {"a": Confirmation(confirmed=True)}
+    assert floor.continuations() == 1
+    (answer,) = claimed(floor.claims, run.run_id).answers.values()
+    assert unsigned(answer) == Confirmation(confirmed=True)
 
 
 def test_a_finished_run_is_kept_for_a_while_and_claimed_by_nobody(floor: Floor) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import redis
 
 from queues import keys
 from queues.repairs import Repairs
@@ -13,11 +12,6 @@ from tests.support.queue_floor import TIMING, Floor, address, at_step_one, claim
 from workers.sweep import Sweep
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture
-def floor(redis_connection: redis.Redis) -> Floor:
-    return Floor(redis_connection)
 
 
 def spoil(floor: Floor, run_id: str) -> None:

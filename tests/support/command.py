@@ -69,8 +69,9 @@ class Command:
 
     @contextmanager
     def up(self, *options: str) -> Iterator[Started]:
-        """`errandry up`, all of it ready; an orderly stop at the end has to succeed."""
-        with self.started("up", *options) as project:
+        """`errandry up`, all of it ready; an orderly stop at the end has to succeed. The gateway takes a free port."""
+        ports = () if any("gateway" in option for option in options) else ("--gateway-port", "0")
+        with self.started("up", *options, *ports) as project:
             project.wait_for_line("Up: ")
             yield project
             if project.process.poll() is None:

@@ -10,7 +10,6 @@ import socket
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,8 +120,7 @@ def remains(sandbox: Sandbox) -> list[int]:
     with ThreadPoolExecutor(1) as threads:
         command = f"(sleep {sign} &) ; sleep {sign}"
         waiting = threads.submit(run, sandbox, "shell", command=command, cancelled=cancelled)
-        while len(marked(sign)) < 2 and not waiting.done():
-            time.sleep(0.01)
+        wait_until(lambda: len(marked(sign)) > 1 or waiting.done(), "both programs run", timeout_seconds=30)
         cancelled.set()
         waiting.result(10)
     return marked(sign)

@@ -1,4 +1,6 @@
-"""A TCP proxy in front of a server, which can be slow, stall, cut all connections, and lead elsewhere."""
+"""A TCP proxy in front of a server, which can be slow, stall, hold answers back, cut all connections, and lead
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +42,11 @@ class Proxy:
 
     def resume(self) -> None:
         self._loop.call_soon_threadsafe(self._flowing.set)
+        self._loop.call_soon_threadsafe(self._answering.set)
+
+    def mute(self) -> None:
+        """Let what clients send through, and keep the answers, until `resume`; those of connections cut are lost."""
+        self._loop.call_soon_threadsafe(self._answering.clear)
 
     def cut(self) -> None:
         """End all connections."""
@@ -50,8 +57,9 @@ class Proxy:
             writer.transport.abort()
 
     async def _open(self) -> None:
-        self._flowing = asyncio.Event()
+        self._flowing, self._answering = asyncio.Event(), asyncio.Event()
         self._flowing.set()
+        self._answering.set()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
 
@@ -69,16 +77,16 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
-        for one, other in ((reader, far_writer), (far_reader, writer)):
-            task = self._loop.create_task(self._carry(one, other))
+        for one, other, gate in ((reader, far_writer, self._flowing), (far_reader, writer, self._answering)):
+            task = self._loop.create_task(self._carry(one, other, gate))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event) -> None:
         """Each piece is passed on as much later as the delay says; those behind it do not wait for it."""
         self._writers.add(writer)
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-        passing = self._loop.create_task(self._pass_on(pieces, writer))
+        passing = self._loop.create_task(self._pass_on(pieces, writer, gate))
         try:
             with contextlib.suppress(OSError):
                 while piece := await reader.read(1 << 16):
@@ -90,11 +98,14 @@ class Proxy:
             self._writers.discard(writer)
             writer.transport.abort()
 
-    async def _pass_on(self, pieces: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(
+        self, pieces: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, gate: asyncio.Event
+    ) -> None:
         while True:
             due, piece = await pieces.get()
             await asyncio.sleep(due - self._loop.time())
             await self._flowing.wait()
+            await gate.wait()
             if not piece:
                 return
             with contextlib.suppress(OSError):

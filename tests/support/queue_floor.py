@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
 import redis
 
 from agent_core.events import RunPaused
 from agent_core.run import RunSnapshot, RunStatus
-from agent_core.tools.execution import ToolExecution
+from agent_core.tools.execution import CallAnswer, CallResult, ToolExecution
 from agent_core.tools.function import Function
 from queues import keys
 from queues.calls import CallAddress, Calls, ClaimedCall
@@ -23,6 +24,7 @@ from queues.topology import AGENTS_QUEUE
 
 TIMING = Timing(lease_seconds=30, repush_seconds=30)
 EXPIRED = Timing(lease_seconds=0, repush_seconds=0)  # every lease runs out at once, everything is due at once
+DONE = CallResult(content="found")
 
 
 def look_up(key: str) -> str:
@@ -64,13 +66,14 @@ def parts(
     tool: Function | None = None,
     *,
     queue_seconds: float | None = None,
+    approvals: Mapping[str, float | None] | None = None,
 ) -> list[Part]:
     patience = {} if queue_seconds is None else {"shell": queue_seconds}
     return parts_of(
         run.run_id,
         calls,
         functions={"look_up": tool or function()},
-        routing=Routing(pools={"look_up": "shell"}, queue_seconds=patience),
+        routing=Routing(pools={"look_up": "shell"}, queue_seconds=patience, approvals=approvals or {}),
         lane=run.lane,
         parent_id=run.run_id,
     )
@@ -82,6 +85,12 @@ def claimed(claims: Claims, run_id: str, owner: str = "agents@test") -> ClaimedR
     return run
 
 
+def unsigned(answer: CallAnswer) -> CallAnswer:
+    """The answer of a person without the time that the server wrote on it, which it must bear."""
+    assert answer.answered_at is not None
+    return answer.model_copy(update={"answered_at": None})
+
+
 def address(run_id: str, tool_call_id: str, pool: str = "shell") -> CallAddress:
     return CallAddress(pool, run_id, 1, tool_call_id, "look_up")
 
@@ -89,16 +98,25 @@ def address(run_id: str, tool_call_id: str, pool: str = "shell") -> CallAddress:
 class Floor:
     """The stores of one server, under one timing."""
 
+    webhook_url: str | None = None  # of the runs that are submitted from now on
+
     def __init__(self, connection: redis.Redis) -> None:
         self.connection = connection
         self.runs = Runs(connection, timing=TIMING)
         self.claims = Claims(connection, timing=TIMING)
         self.calls = Calls(connection, timing=TIMING, worker="shell@test")
+        self.dying = Calls(connection, timing=EXPIRED, worker="dying@test")
         self.repairs = Repairs(connection, timing=TIMING)
         self.letters = DeadLetters(connection, timing=TIMING)
 
     def submitted(self, *, deadline_seconds: float | None = None) -> str:
-        return self.runs.create(pending_snapshot(), agent="ops", lane="normal", deadline_seconds=deadline_seconds)
+        return self.runs.create(
+            pending_snapshot(),
+            agent="ops",
+            lane="normal",
+            deadline_seconds=deadline_seconds,
+            webhook_url=self.webhook_url,
+        )
 
     def dispatched(self, *calls: ToolExecution, **tool: object) -> ClaimedRun:
         """A claimed run at step 1, with the calls handed out and the start message taken from the queue."""
@@ -124,6 +142,21 @@ class Floor:
         assert isinstance(begun, ClaimedCall), begun
         return begun
 
+    def kill_three_holders(self, run_id: str) -> None:
+        """Three agent workers take the run, one after the other, and none renews its lease."""
+        short = Claims(self.connection, timing=EXPIRED)
+        for _ in range(3):
+            claimed(short, run_id)
+
+    def buried_call(self) -> str:
+        """The id of a repeatable call that has killed three workers; its run waits for it."""
+        run = self.paused(external("a"), on_lost="retry", max_attempts=10)
+        for _ in range(3):
+            self.executing(run.run_id, "a", self.dying)
+            self.become_due()
+            self.sweep_calls()
+        return f"{run.run_id}:1:a"
+
     def continuations(self) -> int:
         return int(self.connection.llen(AGENTS_QUEUE))
 
@@ -147,3 +180,9 @@ class Floor:
 
     def sweep_deadlines(self) -> list[str]:
         return [self.repairs.expire(run_id) for run_id in self.repairs.due_deadlines(limit=10)]
+
+
+@pytest.fixture
+def floor(redis_connection: redis.Redis) -> Floor:
+    """The stores of the empty server."""
+    return Floor(redis_connection)

@@ -10,7 +10,7 @@ from workers.sandbox.syscall_numbers import machine
 from workers.sandbox.syscall_program import Rule, Test, assemble
 from workers.sandbox.syscalls import install
 
-_NAMESPACES, _NEW_USER, _NEW_PID = 0x7E020000, 0x10000000, 0x20000000
+_NAMESPACES, _NEW_PID = 0x7E020000, 0x20000000
 _MOUNTS = ("mount", "umount2", "pivot_root", "setns", "open_tree", "move_mount", "fsopen", "fsmount", "mount_setattr")
 
 

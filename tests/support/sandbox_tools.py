@@ -281,6 +281,23 @@ def wait(seconds: float, mark: str = "") -> str:
     return "waited"
 
 
+def say_and_stay(words: str, seconds: float) -> str:
+    """Print a line as Python prints it by itself, stay for a while, and print another one."""
+    print(words)
+    time.sleep(seconds)
+    print("at last", file=sys.stderr)
+    return "stayed"
+
+
+def tell_in_halves(name: str) -> str:
+    """Give away a variable on stdout, in two writes that no reader takes for one."""
+    value = os.environ[name].encode()
+    os.write(1, b"it is " + value[:8])
+    time.sleep(0.3)
+    os.write(1, value[8:] + b" indeed\n")
+    return "told"
+
+
 def stay(mark: str) -> str:
     """Leave a daemon behind: forked twice, in a session of its own, deaf to signals."""
     if os.fork() == 0:

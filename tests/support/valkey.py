@@ -1,11 +1,13 @@
 """Fixtures with a real embedded server: one for the whole session, an empty database for each test.
 
-The conftest.py of the tests hands them on: take `redis_url` or `redis_connection`.
+The conftest.py of the tests hands them on: take `redis_url` or `redis_connection`. `configured` changes a setting of
+the server for the length of a block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import redis
@@ -44,3 +46,14 @@ def redis_connection(redis_url: str) -> Iterator[redis.Redis]:
     connection = connect(redis_url)
     yield connection
     connection.close()
+
+
+@contextmanager
+def configured(connection: redis.Redis, name: str, value: object) -> Iterator[None]:
+    """The server's setting, put back at the end of the block."""
+    before = str(connection.config_get(name)[name])
+    connection.config_set(name, str(value))
+    try:
+        yield
+    finally:
+        connection.config_set(name, before)

@@ -12,11 +12,18 @@ from pathlib import Path
 
 def wait_until(condition: Callable[[], object], what: str, *, timeout_seconds: float = 10.0) -> None:
     """Returns as soon as `condition()` is true; fails the test with `what` after the bound."""
+    if not comes_true(condition, timeout_seconds=timeout_seconds):
+        raise AssertionError(f"waited {timeout_seconds:g} s in vain until {what}")
+
+
+def comes_true(condition: Callable[[], object], *, timeout_seconds: float) -> bool:
+    """True as soon as `condition()` is; False if it is not within the bound."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout_seconds:g} s in vain until {what}")
+            return False
         time.sleep(0.01)
+    return True
 
 
 def is_running(pid: int) -> bool:

@@ -47,13 +47,14 @@ def walking(
     lease_seconds: float = 3,
     start_workers: bool = True,
     with_users: bool = True,
+    source: Path = PROJECT,
 ) -> Iterator[Walk]:
-    """The project of `walk/` in a folder of its own, with all its workers ready, unless the test starts its own.
+    """A project, that of `walk/`, in a folder of its own, with all its workers ready, unless the test starts its own.
 
     `redis_url` is that of the server's owner; each worker, and the client, is a Redis user of its own, or none.
     """
     folder.chmod(0o755)  # pytest makes it private to root, and tools never run as root
-    for file in PROJECT.glob("*.*"):
+    for file in source.glob("*.*"):
         shutil.copy(file, folder / file.name)
     address: dict[str, object] = {"redis_url": redis_url}
     if with_users:

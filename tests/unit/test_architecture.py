@@ -7,6 +7,17 @@ import sys
 
 import pytest
 
+# What no producer needs: models and their clients, tools, the broker, settings.
+HEAVY = {
+    "openai",
+    "agent_core.agent",
+    "agent_core.loop",
+    "agent_core.tools.function",
+    "celery",
+    "kombu",
+    "pydantic_settings",
+}
+
 
 def loaded_by(module: str) -> set[str]:
     program = f"import {module}, sys; print('\\n'.join(sys.modules))"
@@ -18,7 +29,10 @@ def loaded_by(module: str) -> set[str]:
     [
         ("workers.sandbox.runner", {"openai", "agent_core.agent", "agent_core.loop", "redis", "celery", "kombu"}),
         ("workers.tool_worker", {"openai", "agent_core.agent", "agent_core.loop", "agent_core.models"}),
-        ("queues.client", {"openai", "agent_core.agent", "agent_core.loop", "celery", "kombu", "pydantic_settings"}),
+        ("queues.client", {*HEAVY, "agent_core.run", "asyncio", "pydantic", "redis"}),
+        ("queues.client_stores", HEAVY),
+        ("queues.async_client", HEAVY),
+        ("agent_core.run", {*HEAVY, "asyncio", "redis"}),
         ("agent_core.agent", {"openai", "redis", "celery", "kombu", "rich"}),
         ("agent_core.models.openai", {"openai", "redis", "celery", "kombu"}),
     ],

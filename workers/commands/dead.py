@@ -29,8 +29,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(
         dead,
         name="dead",
-        help="List, show and requeue dead letters: runs and calls that killed three workers, and messages that were "
-        "refused.",
+        help="List, show and requeue dead letters: runs and calls that killed three workers, messages that were "
+        "refused, and webhooks that could not be delivered.",
         epilog="Example: errandry dead list",
     )
 
@@ -38,7 +38,10 @@ def register(app: typer.Typer) -> None:
 def list_letters(
     limit: Annotated[int, typer.Option(min=1, help="Show so many of the newest.")] = 50, as_json: Json = False
 ) -> None:
-    """List what was buried, the newest first: id, when, and why."""
+    """List what was buried, the newest first: id, when, and why.
+
+    With --json: a list of objects, as `errandry dead show --json` prints one.
+    """
     # Rich takes longer to import than the help may take to show.
     from workers.terminal import say  # noqa: PLC0415
 
@@ -54,13 +57,16 @@ def list_letters(
 
 
 def show(letter_id: LetterId, as_json: Json = False) -> None:
-    """Show one dead letter: what it is, which run it belongs to, why it was buried, and what to do about it."""
+    """Show one dead letter: what it is, which run it belongs to, why it was buried, and what to do about it.
+
+    With --json: one object.
+    """
     from workers.terminal import say  # noqa: PLC0415 - see above
 
     with open_client() as client:
         letter = client.dead_letter(letter_id)
     if as_json:
-        typer.echo(letter.model_dump_json())
+        typer.echo(json.dumps(letter.model_dump(mode="json")))
         return
     say(f"letter   {letter.id}")
     say(f"kind     {letter.kind}")
@@ -76,19 +82,25 @@ def show(letter_id: LetterId, as_json: Json = False) -> None:
     say(f"errandry dead requeue {letter.id}      (once the cause is mended)", style="yellow")
 
 
-def requeue(letter_id: LetterId) -> int:
-    """Dig up what was buried: a run goes on from its last snapshot, a call goes back to its pool's queue.
+def requeue(letter_id: LetterId, as_json: Json = False) -> int:
+    """Dig up what was buried: a run goes on, a call goes back to its pool's queue, a webhook is tried anew.
 
     The letter is gone afterwards. The exit code is 1 if there was nothing left to requeue, because the run of a call
-    has ended meanwhile.
+    has ended meanwhile, or that of a webhook is kept no longer.
+
+    With --json: {"id", "requeued"}.
     """
     with open_client() as client:
         letter = client.dead_letter(letter_id)
         requeued = client.requeue(letter_id)
+    if as_json:
+        typer.echo(json.dumps({"id": letter_id, "requeued": requeued}))
+        return 0 if requeued else 1
     if not requeued:
-        typer.echo(f"{letter_id} is not requeued: run {letter.run_id} has ended meanwhile; the letter is gone")
+        fate = "is kept no longer" if letter.kind == "webhook" else "has ended meanwhile"
+        typer.echo(f"{letter_id} is not requeued: run {letter.run_id} {fate}; the letter is gone")
         return 1
-    typer.echo(f"{letter_id} is requeued" if letter.kind == "call" else f"{letter_id} goes on")
+    typer.echo(f"{letter_id} goes on" if letter.kind == "run" else f"{letter_id} is requeued")
     return 0
 
 

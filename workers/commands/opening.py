@@ -10,17 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from queues.errors import SettingsError
+
 if TYPE_CHECKING:
     from queues.client import Client
     from queues.settings import Settings
 
 
 def project_settings() -> Settings:
-    """The settings of the project in the current folder, or above it."""
+    """The settings of the project in the current folder, or above it; SettingsError if there is none."""
     # pydantic-settings is a third of the time that `errandry --help` may take.
     from queues.settings import load_settings  # noqa: PLC0415
+    from queues.settings_file import no_project  # noqa: PLC0415
 
-    return load_settings()
+    settings = load_settings()
+    if settings.redis_url is None and not settings.is_project:
+        raise SettingsError(no_project(settings.project_dir))
+    return settings
 
 
 def importable_project() -> Settings:

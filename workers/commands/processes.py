@@ -1,4 +1,4 @@
-"""Commands that start processes: demo, up, agent-worker, tool-worker, flower.
+"""Commands that start processes: demo, up, agent-worker, tool-worker, gateway, flower.
 
 Never starts anything itself: each command hands over to the module that does.
 """
@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
     add(app, up, "errandry up", "OPENAI_API_KEY=… errandry up")
     add(app, agent_worker, "OPENAI_API_KEY=… errandry agent-worker")
     add(app, tool_worker, "errandry tool-worker --pool shell")
+    add(app, gateway, "errandry gateway --port 8701")
     add(app, flower, "errandry flower --port 5556")
 
 
@@ -80,6 +81,13 @@ def up(
         int, typer.Option(min=0, max=65535, help="Flower's port on 127.0.0.1; 0 takes a free one.")
     ] = 5555,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Leave Flower out.")] = False,
+    gateway_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="The gateway's port; that of [gateway] by default (8700). 0 takes a free one."
+        ),
+    ] = None,
+    no_gateway: Annotated[bool, typer.Option("--no-gateway", help="Leave the HTTP gateway out.")] = False,
     drain_seconds: Annotated[
         float | None,
         typer.Option(
@@ -91,18 +99,23 @@ def up(
 ) -> int:
     """Start all processes of the project on this machine, until Ctrl-C.
 
-    Reads errandry.toml in the current folder or above it: an agent worker, a tool worker for each pool, Flower, and an
-    embedded Redis-compatible server if no redis_url is set. Crashed processes are started again. Ctrl-C and SIGTERM
-    drain: workers finish what they hold, the server goes last. Submit runs from another terminal.
+    Reads errandry.toml in the current folder or above it: an agent worker, a tool worker for each pool, the HTTP
+    gateway, Flower, and an embedded Redis-compatible server if no redis_url is set. Crashed processes are started
+    again. Ctrl-C and SIGTERM drain: workers finish what they hold, the server goes last. Submit runs from another
+    terminal.
 
     The agents' model is the endpoint that OPENAI_API_KEY and OPENAI_BASE_URL name. While neither is set, and
     errandry.toml has a model_script, a scripted model plays those rules instead.
     """
     from workers.commands.up_command import run_up  # noqa: PLC0415 - everything heavy, only now
 
+    settings = project_settings()
+    if gateway_port is None:
+        gateway_port = settings.gateway.port
     return run_up(
-        project_settings(),
+        settings,
         flower_port=None if no_flower else flower_port,
+        gateway_port=None if no_gateway else gateway_port,
         drain_seconds=drain_seconds,
     )
 
@@ -146,6 +159,34 @@ def tool_worker(
     return workers_command.run_tool_worker(
         project_settings(), pool, concurrency=concurrency, node=name or pool, loglevel=loglevel
     )
+
+
+def gateway(
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="The port to listen on; port of [gateway] by default. 0 takes a free one."),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="The address to listen on; host of [gateway] by default, else 127.0.0.1. Any but this machine's own "
+            "needs API keys."
+        ),
+    ] = None,
+) -> None:
+    """Run the HTTP gateway: submit runs, follow them, answer what they ask, from any language and from a browser.
+
+    On 127.0.0.1, and as long as there is no API key, every program of this machine may do everything; web pages of
+    other sites may not. Once `errandry key create` has made a key, each request needs one, and other addresses may be
+    listened on. What there is to ask for stands at /openapi.json. Put a proxy that speaks TLS in front of it where
+    others can listen.
+
+    SIGTERM and Ctrl-C drain: streams of events end, and their readers go on elsewhere where they stopped; requests
+    finish within seconds.
+    """
+    from workers.commands import gateway_command  # noqa: PLC0415 - everything heavy, only now
+
+    gateway_command.run_gateway(project_settings(), host=host, port=port)
 
 
 def flower(

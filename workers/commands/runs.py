@@ -1,4 +1,4 @@
-"""Commands about runs: submit, list, show, follow, cancel, retry. Thin, over the client's methods; keeps no state.
+"""Commands that act on runs, or follow them: submit, follow, cancel, retry. Thin, over the client's methods.
 
 Never starts a process.
 """
@@ -53,8 +53,6 @@ def register(app: typer.Typer) -> None:
         "errandry submit ops 'What files are there?' --follow",
         "errandry submit ops 'What files are there?' --deadline-seconds 600",
     )
-    add(app, list_runs, "errandry runs --status PAUSED", name="runs")
-    add(app, show, "errandry show run_06… --json")
     add(app, follow, "errandry follow run_06…")
     add(app, cancel, "errandry cancel run_06… --reason 'asked by mistake'")
     add(app, retry, "errandry retry run_06… --follow")
@@ -85,8 +83,10 @@ def submit(
     """Submit a run to an agent, and print the run's id.
 
     The run is stored first, so it survives whatever happens next: workers may be started later. With --follow the
-    exit code is 0 if the run ended COMPLETED and 1 if it ended in ERROR or CANCELLED; with --json as well, each event
-    is one line of JSON. Ctrl-C ends the following, not the run.
+    exit code is 0 if the run ended COMPLETED and 1 if it ended in ERROR or CANCELLED. Ctrl-C ends the following, not
+    the run.
+
+    With --json: {"run_id"}; with --follow as well, each event is one line of JSON.
     """
     if deadline_seconds is not None and not deadline_seconds > 0:
         raise typer.BadParameter("give a time from now, above 0", param_hint="'--deadline-seconds'")
@@ -106,47 +106,13 @@ def submit(
         return _follow(run, as_json=as_json) if do_follow else 0
 
 
-def list_runs(
-    status: Annotated[Status | None, typer.Option(help="Only runs that stand here.", case_sensitive=False)] = None,
-    agent: Annotated[str | None, typer.Option(help="Only runs of this agent.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Look at so many of the newest runs.")] = 50,
-    as_json: Json = False,
-) -> None:
-    """List the newest runs: id, status, agent, age and input.
-
-    With --json a list of objects, as `errandry show --json` prints one.
-    """
-    # Only now: both take longer to import than the help may take to show.
-    from agent_core.run import RunStatus  # noqa: PLC0415
-    from workers.terminal import print_runs  # noqa: PLC0415
-
-    with open_client() as client:
-        found = client.runs(status=RunStatus(status.value) if status else None, agent=agent, limit=limit)
-    if as_json:
-        typer.echo(json.dumps([output.to_dict() for output in found]))
-    else:
-        print_runs(found)
-
-
-def show(run_id: RunId, as_json: Json = False) -> None:
-    """Show one run as far as it has come: its status, its calls, and its answer or error."""
-    from workers.terminal import print_run  # noqa: PLC0415 - see above
-
-    with open_client() as client:
-        output = client.output(run_id)
-        # Answers are kept beside the run until it goes on with all of them.
-        unanswered = [] if output.status.is_finished else client.pending(run_id)
-    if as_json:
-        typer.echo(output.to_json())
-    else:
-        print_run(output, unanswered=unanswered)
-
-
 def follow(run_id: RunId, as_json: Json = False) -> int:
     """Show what happens in a run, from its first event until its end, then the answer.
 
-    Works for finished runs too. The exit code is 0 if the run ended COMPLETED, 1 if it ended in ERROR or CANCELLED.
-    With --json each event is one line of JSON. Ctrl-C ends the following, not the run.
+    On a terminal the model's text appears as it is told; in a pipe line by line. Works for finished runs too. The exit
+    code is 0 if the run ended COMPLETED, 1 if it ended in ERROR or CANCELLED. Ctrl-C ends the following, not the run.
+
+    With --json: each event as one line of JSON, and no answer after them; a RunCompleted holds it as content.
     """
     with open_client() as client:
         return _follow(client.run(run_id), as_json=as_json)
@@ -155,13 +121,19 @@ def follow(run_id: RunId, as_json: Json = False) -> int:
 def cancel(
     run_id: RunId,
     reason: Annotated[str, typer.Option(help="Kept with the run and shown wherever it is looked at.")] = "",
+    as_json: Json = False,
 ) -> None:
     """End a run, its queued calls and those that execute. A repeat changes nothing.
 
     A run that a worker holds ends within a few seconds, any other at once.
+
+    With --json: {"run_id", "ending"}; ending is false for a run that had ended already.
     """
     with open_client() as client:
         was_alive = client.cancel(run_id, reason)
+    if as_json:
+        typer.echo(json.dumps({"run_id": run_id, "ending": was_alive}))
+        return
     typer.echo(f"{run_id} is being cancelled" if was_alive else f"{run_id} has ended already")
 
 
@@ -176,6 +148,8 @@ def retry(
 
     Answers that are in are kept, a deadline that has passed is forgotten, and a dead letter of the run is gone. A run
     in any other state is refused. With --follow the exit code is 0 if the run then ends COMPLETED, else 1.
+
+    With --json: {"run_id"}; with --follow as well, each event is one line of JSON.
     """
     with open_client() as client:
         run = client.retry(run_id)
@@ -186,7 +160,8 @@ def retry(
 
 
 def _follow(run: RunHandle, *, as_json: bool) -> int:
-    from workers.terminal import follow_run  # noqa: PLC0415 - see above
+    # Rich and the agents' values take longer to import than the help may take to show.
+    from workers.showing.following import follow_run  # noqa: PLC0415
 
     return follow_run(run, as_json=as_json)
 

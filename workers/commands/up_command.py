@@ -15,7 +15,9 @@ from workers.terminal import say
 from workers.up import ModelServerChoice, Running, has_endpoint, running
 
 
-def run_up(settings: Settings, *, flower_port: int | None, drain_seconds: float | None) -> int:
+def run_up(
+    settings: Settings, *, flower_port: int | None, gateway_port: int | None, drain_seconds: float | None
+) -> int:
     """Run the project until Ctrl-C or SIGTERM; returns 0 after an orderly end."""
     model = _model_server(settings)
     try:
@@ -25,6 +27,7 @@ def run_up(settings: Settings, *, flower_port: int | None, drain_seconds: float 
                 settings,
                 on_line=lines_to(sys.stdout),
                 flower_port=flower_port,
+                gateway_port=gateway_port,
                 model=model,
                 drain_seconds=drain_seconds,
             ) as project,
@@ -40,6 +43,8 @@ def _tell(project: Running) -> None:
     say(f"Up: {', '.join(project.pids())}.", style="green")
     if project.flower_url is not None:
         say(f"Flower: {project.flower_url}")
+    if project.gateway_url is not None:
+        say(f"Gateway: {project.gateway_url}")
     say(f"Submit runs from another terminal in {project.settings.project_dir}; Ctrl-C stops everything.")
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Sequence
 
@@ -15,10 +14,11 @@ from celery import Celery, signals
 from celery.apps.worker import Worker
 from celery.platforms import SecurityWarning
 
+from workers.commands.log_lines import log_to_stderr
+
 READY = "worker is ready"
 """What the log says once the worker takes work; the supervisor waits for it."""
 
-_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _log = logging.getLogger("errandry")
 
 
@@ -49,13 +49,3 @@ def run_worker(app: Celery, arguments: Sequence[str], *, ready: str, loglevel: s
         _log.warning("this worker runs as root; give it a user of its own where others can reach its queue")
     app.worker_main(["--quiet", *arguments])
     return (workers[-1].exitcode or 0) if workers else 1
-
-
-def log_to_stderr(loglevel: str) -> None:
-    """One readable line per record, on stderr, for every logger of this process."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(_FORMAT, datefmt="%H:%M:%S"))
-    logging.basicConfig(level=loglevel.upper(), handlers=[handler], force=True)
-    if loglevel == "info":
-        # One line for each request to the model says nothing that the runs do not say.
-        logging.getLogger("httpx2").setLevel(logging.WARNING)

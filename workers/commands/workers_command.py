@@ -14,7 +14,8 @@ from queues.settings import Settings
 from workers import agent_worker, flower, tool_worker
 from workers.agents import Project, load_project
 from workers.celery_worker import arguments
-from workers.commands.worker_start import log_to_stderr, run_worker
+from workers.commands.log_lines import log_to_stderr
+from workers.commands.worker_start import run_worker
 
 
 def run_agent_worker(settings: Settings, *, concurrency: int | None, node: str, loglevel: str) -> int:

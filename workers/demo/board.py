@@ -20,7 +20,7 @@ from agent_core.events import (
     ToolCallStarted,
 )
 from agent_core.tools.execution import CallOutcome, ToolExecution
-from workers.terminal import call_words, place_words
+from workers.showing.calls import call_words, place_words
 
 
 @dataclass

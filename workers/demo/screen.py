@@ -14,7 +14,8 @@ from rich.text import Text
 
 from agent_core.events import RunEvent
 from workers.demo.board import RunView
-from workers.terminal import clean, console, event_words, say
+from workers.showing.events import event_words
+from workers.terminal import clean, console, say
 
 _STATE_STYLES = (
     ("ERROR", "bold red"),

@@ -82,7 +82,12 @@ def _give(options: DemoOptions, model: Model, folder: Path) -> int:
     with (
         (folder / "processes.log").open("w", encoding="utf-8") as log,
         running(
-            settings, on_line=lines_to(log), flower_port=0, model=_model_server(model, folder), drain_seconds=10
+            settings,
+            on_line=lines_to(log),
+            flower_port=0,
+            gateway_port=None,
+            model=_model_server(model, folder),
+            drain_seconds=10,
         ) as project,
     ):
         say(f"All {len(project.pids())} processes are ready after {time.monotonic() - started:.1f} s.")

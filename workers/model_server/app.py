@@ -73,11 +73,10 @@ class ChatCompletions:
             model=body.model,
             prompt_tokens=sum(len(message.model_dump_json()) for message in body.messages) // 4 + 1,
         )
-        kind = fault.kind if fault else None
         if body.stream:
             include_usage = bool(body.stream_options and body.stream_options.include_usage)
-            return _stream(envelope, answer, include_usage=include_usage, fault=kind, http=http)
-        return _whole(envelope, answer, fault=kind, http=http)
+            return _stream(envelope, answer, include_usage=include_usage, fault=fault, http=http)
+        return await _whole(envelope, answer, fault=fault, http=http)
 
 
 async def _refuse(fault: Fault | None, http: Request) -> Response | None:
@@ -97,10 +96,10 @@ async def _refuse(fault: Fault | None, http: Request) -> Response | None:
             await http.state.connection.drop()
             return Response()
         case FaultKind.SLOW:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(http.state.connection.lost.wait(), fault.seconds)
+            await _wait(fault, http)
         case (
-            FaultKind.DISCONNECT_MIDSTREAM
+            FaultKind.STALL
+            | FaultKind.DISCONNECT_MIDSTREAM
             | FaultKind.TRUNCATE
             | FaultKind.MALFORMED_ARGUMENTS
             | FaultKind.UNKNOWN_TOOL
@@ -112,11 +111,19 @@ async def _refuse(fault: Fault | None, http: Request) -> Response | None:
     return None
 
 
-def _whole(envelope: Envelope, answer: Answer, *, fault: FaultKind | None, http: Request) -> Response:
-    completion = envelope.completion(answer)
-    if fault is FaultKind.TRUNCATE:
+async def _wait(fault: Fault, http: Request) -> None:
+    """Let the time of the fault pass; a client that is gone is not waited for."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(http.state.connection.lost.wait(), fault.seconds)
+
+
+async def _whole(envelope: Envelope, answer: Answer, *, fault: Fault | None, http: Request) -> Response:
+    completion, kind = envelope.completion(answer), fault and fault.kind
+    if fault is not None and kind is FaultKind.STALL:
+        await _wait(fault, http)
+    if kind is FaultKind.TRUNCATE:
         completion["choices"][0]["finish_reason"] = None
-    if fault is not FaultKind.DISCONNECT_MIDSTREAM:
+    if kind is not FaultKind.DISCONNECT_MIDSTREAM:
         return JSONResponse(completion)
     text = json.dumps(completion)
 
@@ -127,19 +134,21 @@ def _whole(envelope: Envelope, answer: Answer, *, fault: FaultKind | None, http:
     return StreamingResponse(half(), media_type="application/json")
 
 
-def _stream(
-    envelope: Envelope, answer: Answer, *, include_usage: bool, fault: FaultKind | None, http: Request
-) -> Response:
+def _stream(envelope: Envelope, answer: Answer, *, include_usage: bool, fault: Fault | None, http: Request) -> Response:
     chunks = [as_server_sent_event(chunk) for chunk in envelope.chunks(answer, include_usage=include_usage)]
-    is_cut = fault in (FaultKind.TRUNCATE, FaultKind.DISCONNECT_MIDSTREAM)
+    kind = fault and fault.kind
+    is_cut = kind in (FaultKind.TRUNCATE, FaultKind.DISCONNECT_MIDSTREAM)
+    # Always at least the role, never the chunk with the finish reason.
+    half = max(1, len(chunks) // 2)
     if is_cut:
-        # Always at least the role, never the chunk with the finish reason.
-        chunks = chunks[: max(1, len(chunks) // 2)]
+        chunks = chunks[:half]
 
     async def events() -> AsyncIterator[str]:
-        for chunk in chunks:
+        for place, chunk in enumerate(chunks):
+            if fault is not None and kind is FaultKind.STALL and place == half:
+                await _wait(fault, http)
             yield chunk
-        if fault is FaultKind.DISCONNECT_MIDSTREAM:
+        if kind is FaultKind.DISCONNECT_MIDSTREAM:
             await http.state.connection.drop()
         elif not is_cut:
             yield "data: [DONE]\n\n"

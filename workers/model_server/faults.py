@@ -13,6 +13,7 @@ A fault is written as one line, `kind;parameter=value;...`, alike in a script (`
     malformed_arguments                    the arguments of the tool calls are no JSON
     unknown_tool;tool=launch               the first tool call names a tool that nobody offered
     slow;seconds=2                         the answer comes late
+    stall;seconds=2                        a streamed answer stops half-way for so long; a whole one comes late
     content_filter                         the answer is withheld with finish_reason "content_filter"
 
 `times=N` makes the fault happen to the first N requests only, so that a retry then succeeds. Requests are counted per
@@ -40,6 +41,7 @@ class FaultKind(StrEnum):
     MALFORMED_ARGUMENTS = "malformed_arguments"
     UNKNOWN_TOOL = "unknown_tool"
     SLOW = "slow"
+    STALL = "stall"
     CONTENT_FILTER = "content_filter"
 
 

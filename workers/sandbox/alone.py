@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from workers.sandbox import kernel
 from workers.sandbox.aftermath import scratch_of
+from workers.sandbox.watching import stat_fields
 
 # What programs take for granted, on this machine's /dev as well.
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
@@ -48,9 +49,7 @@ def _threads_of(uid: int) -> Iterator[int]:
         if name.isdigit():
             with contextlib.suppress(OSError, IndexError, ValueError):
                 if os.stat(f"/proc/{name}").st_uid == uid:  # noqa: PTH116
-                    with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
-                        # The name in parentheses may hold anything, so the fields count from the last parenthesis.
-                        yield int(stream.read().rpartition(")")[2].split()[17])
+                    yield int(stat_fields(int(name))[17])
 
 
 def there(paths: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ It never starts a process and knows no kind of wall; `opening.open_sandbox` choo
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol, Self
@@ -79,12 +79,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class SandboxCall:
-    """One tool call; the smaller of `timeout_seconds` and the pool's wall time counts."""
+    """One tool call; the smaller of `timeout_seconds` and the pool's wall time counts.
+
+    `tell` is given what the tool writes to stdout and stderr while it runs, from the thread that runs the call (see
+    `live.LiveOutput`); without it nobody asks.
+    """
 
     tool_name: str
     tool_args: Mapping[str, JsonValue]
     idempotency_key: str
     timeout_seconds: float | None = None
+    tell: Callable[[str], object] | None = None
 
 
 @dataclass(frozen=True)

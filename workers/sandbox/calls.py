@@ -26,6 +26,7 @@ from workers.sandbox.children import Child, Children
 from workers.sandbox.egress.inside import proxy_environment
 from workers.sandbox.egress.proxy import EgressProxy
 from workers.sandbox.launching import Launcher
+from workers.sandbox.live import LiveOutput
 from workers.sandbox.output import clean, cut_middle, redact
 from workers.sandbox.process import Ended, Order, execute
 from workers.sandbox.references import SecretUnavailableError
@@ -190,9 +191,13 @@ class ProcessSandbox:
             tool_name=call.tool_name,
             tool_args=call.tool_args,
             workspace=workspace.described() if workspace is not None else None,
+            live=call.tell is not None,
         )
         wall = min(call.timeout_seconds or self._limits.wall_seconds, self._limits.wall_seconds)
-        order = self._order(request, wall_seconds=wall, answer_bytes=answer_limit_bytes(self._limits))
+        live = None
+        if call.tell is not None:
+            live = LiveOutput(call.tell, secrets=secrets, limit_bytes=self._limits.stdout_kb * 1024)
+        order = self._order(request, wall_seconds=wall, answer_bytes=answer_limit_bytes(self._limits), live=live)
         for attempt in range(ATTEMPTS):
             child = self._children.take()
             reported = {**child.reported, "spare": child.spare}
@@ -201,6 +206,8 @@ class ProcessSandbox:
             # Its zygote went away before it read a word: nothing was begun, so nothing is repeated.
             if ended.begun or attempt + 1 == ATTEMPTS:
                 break
+        if live is not None:
+            live.close()
         if workspace is not None and verdict.answer is not None:
             workspace.keep()
             if workspace.problem:
@@ -227,13 +234,16 @@ class ProcessSandbox:
             },
         )
 
-    def _order(self, request: bytes, *, wall_seconds: float, answer_bytes: int) -> Order:
+    def _order(
+        self, request: bytes, *, wall_seconds: float, answer_bytes: int, live: LiveOutput | None = None
+    ) -> Order:
         return Order(
             request=request,
             limits=self._limits,
             wall_seconds=wall_seconds,
             answer_bytes=answer_bytes,
             counted=self._counted,
+            live=live,
         )
 
     def _execute(

@@ -11,6 +11,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from workers.sandbox.watching import stat_fields
+
 # The leaf that a version 2 supervisor moves to: a group with processes of its own cannot limit groups below it.
 SUPERVISORS_LEAF = "supervisor"
 PREFIX = "errandry"
@@ -71,12 +73,12 @@ def hand_down(base: Path, *, controllers: Sequence[str] = NEEDED, proc: Path = P
 
 
 def _parent_of(pid: int, proc: Path) -> int:
-    return int((proc / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    return int(stat_fields(pid, proc=proc)[1])
 
 
 def mark_of(pid: int, *, proc: Path = Path("/proc")) -> str:
     """A supervisor's mark: its number alone would name another process after a while, or in another container."""
-    started = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
+    started = stat_fields(pid, proc=proc)[19]
     return f"{PREFIX}-{(proc / 'self/ns/pid').stat().st_ino}-{pid}-{started}"
 
 

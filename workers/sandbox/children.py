@@ -15,6 +15,7 @@ import socket
 import termios
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,6 +148,19 @@ class Child:
         return otherwise
 
 
+def first_living(waiting: deque[Child]) -> Child | None:
+    """The first spare of those waiting that still lives; the dead ones before it are let go of."""
+    while True:
+        try:
+            child = waiting.popleft()
+        except IndexError:
+            return None
+        if child.lives():
+            child.spare = True
+            return child
+        child.close()
+
+
 def _pid_behind(pidfd: int) -> int | None:
     lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines()
     pid = next((int(line.split()[1]) for line in lines if line.startswith("Pid:")), -1)
@@ -184,8 +198,8 @@ class Ends:
         self.report.close()
 
 
-def new_ends(handed: Sequence[str] = ()) -> Ends:
-    """Four pipes, a socket for news, and what is handed besides, both sides; nothing is started yet.
+def new_ends(handed: Sequence[str] = (), *, kind: socket.SocketKind = socket.SOCK_SEQPACKET) -> Ends:
+    """Four pipes, a socket for news of that kind, and what is handed besides, both sides; nothing is started yet.
 
     What is named `…_in` is a pipe that the process reads, `…_out` one that it writes, anything else a pair of sockets.
     """
@@ -193,7 +207,7 @@ def new_ends(handed: Sequence[str] = ()) -> Ends:
     ours_out, out = os.pipe()
     ours_err, err = os.pipe()
     ours_answer, answer = os.pipe()
-    news, report = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    news, report = socket.socketpair(socket.AF_UNIX, kind)
     ours: dict[str, int] = {}
     theirs: list[int] = []
     for name in handed:

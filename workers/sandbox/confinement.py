@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -59,7 +59,6 @@ class Plan:
     aftermath: Literal["", "group", "everything"] = ""
     scratch: str = ""
     handed: tuple[str, ...] = ()
-    more: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The plan as text."""

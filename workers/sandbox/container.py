@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from workers.sandbox.base import SandboxUnavailableError
 from workers.sandbox.cgroup_places import is_left_over, mark_of
 from workers.sandbox.cgroups import CallGroup, group_of
-from workers.sandbox.children import Child, Ends, new_ends
+from workers.sandbox.children import Child, Ends, first_living, new_ends
 from workers.sandbox.confinement import READY
 from workers.sandbox.engines import Engine, client_environment
 from workers.sandbox.watchman import Watchman
@@ -83,15 +83,9 @@ class Containers:
         self._watchman = Watchman(self.engine)
         self._waiting.append(self._started())
 
-    def order(self) -> Child:
-        """The same as `take`, for the self-test."""
-        return self.take()
-
     def take(self) -> Child:
         """A container that has been asked nothing; raises `SandboxUnavailableError` with the engine's words."""
-        child = self._spare()
-        if child is None:
-            child = self._started()
+        child = first_living(self._waiting) or self._started()
         self._in_background(self._refill)
         return child
 
@@ -112,17 +106,6 @@ class Containers:
             self._waiting.popleft().close()
         if self._watchman is not None:
             self._watchman.close()
-
-    def _spare(self) -> Child | None:
-        while True:
-            try:
-                child = self._waiting.popleft()
-            except IndexError:
-                return None
-            if child.lives():
-                child.spare = True
-                return child
-            child.close()
 
     def _refill(self) -> None:
         with contextlib.suppress(SandboxUnavailableError):
@@ -176,7 +159,7 @@ class Containers:
                 stderr=ends.stderr,
                 start_new_session=True,
             )
-            kept = _Kept(name, client, ends.child, socket.socket(fileno=os.dup(ends.report.fileno())))
+            kept = _Kept(name, client, ends.child, ends.report.dup())
             self._kept[name] = kept
         return kept
 

@@ -56,7 +56,7 @@ def open_container(pool: Pool) -> Sandbox:
     )
     try:
         containers.open()
-        probe(containers, level)
+        probe(containers.take, level)
     except SandboxUnavailableError as error:
         containers.close()
         raise SandboxUnavailableError(f"{error} (backend container, {engine.name}, image {settings.image})") from error

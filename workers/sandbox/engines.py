@@ -9,7 +9,6 @@ import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,11 +17,10 @@ from queues.settings import SandboxSettings
 from workers.sandbox.base import Limits, SandboxUnavailableError
 from workers.sandbox.bootstrap import interpreter
 from workers.sandbox.bubblewrap import base_environment
-from workers.sandbox.confinement import SCRATCH, WORKSPACE, Plan
+from workers.sandbox.confinement import SCRATCH, SHARED_MEMORY_MB, UID_INSIDE, WORKSPACE, Plan
 from workers.sandbox.visible import View
 
 ENGINES: tuple[Literal["podman", "docker"], ...] = ("podman", "docker")
-UID_INSIDE = 1000
 ANSWER_SECONDS = 20
 # What an engine's client needs to find its engine; nothing else of the worker's environment is handed on.
 CLIENT_VARIABLES = (
@@ -34,7 +32,6 @@ CLIENT_VARIABLES = (
     "CONTAINER_HOST",
     "CONTAINERS_CONF",
 )
-SHARED_MEMORY_MB = 16
 MOST_PROCESSES_OF_A_USER = 4096
 
 
@@ -49,7 +46,7 @@ class Engine:
         """A command line of its client."""
         return [str(self.program), *arguments]
 
-    def ask(self, *arguments: str, patience_seconds: float = ANSWER_SECONDS) -> subprocess.CompletedProcess[str]:
+    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run its client and wait; a client that hangs counts as one that failed."""
         command = self.words(*arguments)
         try:
@@ -59,11 +56,11 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=patience_seconds,
+                timeout=ANSWER_SECONDS,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return subprocess.CompletedProcess(command, 1, "", f"it did not answer within {patience_seconds:g} s")
+            return subprocess.CompletedProcess(command, 1, "", f"it did not answer within {ANSWER_SECONDS} s")
 
     @property
     def removing(self) -> list[str]:
@@ -80,10 +77,10 @@ def client_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in CLIENT_VARIABLES if name in os.environ}
 
 
-def find_engine(names: Sequence[Literal["podman", "docker"]] = ENGINES) -> Engine:
+def find_engine() -> Engine:
     """The first engine that answers; raises `SandboxUnavailableError` with what each of them said."""
     said = []
-    for name in names:
+    for name in ENGINES:
         program = shutil.which(name)
         if program is None:
             said.append(f"{name} is not installed")

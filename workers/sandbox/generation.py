@@ -20,7 +20,7 @@ from typing import Any
 
 from workers.sandbox.base import SandboxError
 from workers.sandbox.bootstrap import interpreter
-from workers.sandbox.children import Child, new_ends, order_of
+from workers.sandbox.children import Child, first_living, new_ends, order_of
 from workers.sandbox.launching import Launcher
 from workers.sandbox.levels import Level
 from workers.sandbox.zygote import MESSAGE_BYTES
@@ -120,7 +120,7 @@ class Zygote:
         while left := max(0, until - time.monotonic()):
             ready = {fd for fd, _ in poll.poll(left * 1000)}
             if self._control.fileno() in ready:
-                greeting = self._received()
+                greeting = _message(self._control)
                 if greeting:
                     return str(greeting["cold"])
                 poll.unregister(self._control)
@@ -130,25 +130,11 @@ class Zygote:
                 if not chunk:
                     poll.unregister(self._words)
             elif self.news.fileno() in ready:
-                news = self._heard()
+                news = _message(self.news)
                 if "started" not in news:
                     said = words.decode("utf-8", "replace").strip() or str(news.get("error", ""))
                     raise ZygoteBrokenError(said or "it ended without a word")
         raise ZygoteBrokenError(f"it was not ready after {START_SECONDS} s")
-
-    def _received(self) -> dict[str, Any]:
-        try:
-            greeting: dict[str, Any] = json.loads(self._control.recv(MESSAGE_BYTES) or "{}")
-        except ConnectionResetError:
-            return {}
-        return greeting
-
-    def _heard(self) -> dict[str, Any]:
-        try:
-            news: dict[str, Any] = json.loads(self.news.recv(MESSAGE_BYTES) or "{}")
-        except ConnectionResetError:
-            return {}
-        return news
 
     def lives(self) -> bool:
         """Whether it can be asked for a child; a hung one is found out by asking."""
@@ -163,15 +149,7 @@ class Zygote:
 
     def spare(self) -> Child | None:
         """A child that waits already, if there is one."""
-        while True:
-            try:
-                child = self._spares.popleft()
-            except IndexError:
-                return None
-            if child.lives():
-                child.spare = True
-                return child
-            child.close()
+        return first_living(self._spares)
 
     def add_spare(self) -> None:
         """Have one more child wait; raises as `order` does."""
@@ -254,3 +232,12 @@ class Zygote:
             while self.news.recv(MESSAGE_BYTES):
                 pass
         self.news.close()
+
+
+def _message(source: socket.socket) -> dict[str, Any]:
+    """The next message, {} at their end."""
+    try:
+        message: dict[str, Any] = json.loads(source.recv(MESSAGE_BYTES) or "{}")
+    except ConnectionResetError:
+        return {}
+    return message

@@ -13,7 +13,7 @@ from typing import Any
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
@@ -36,7 +36,7 @@ def _symbol(name: str) -> Any:
     return getattr(_libc, name, _absent)
 
 
-_unshare, _mount, _umount, _setns = _symbol("unshare"), _symbol("mount"), _symbol("umount2"), _symbol("setns")
+_unshare, _mount, _setns = _symbol("unshare"), _symbol("mount"), _symbol("setns")
 _prctl, _syscall, _capset, _capget = _symbol("prctl"), _symbol("syscall"), _symbol("capset"), _symbol("capget")
 _mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
@@ -63,14 +63,9 @@ def setns(fd: int, kind: int) -> None:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
-    """Mount, remount or bind; OSError that names the target."""
+    """Mount or bind; OSError that names the target."""
     words = [None if word is None else os.fsencode(word) for word in (source, target, kind, options)]
     _checked(_mount(words[0], words[1], words[2], flags, words[3]), f"mount on {target}")
-
-
-def unmount(target: str, flags: int = 0) -> None:
-    """Take away what is mounted on top of `target`."""
-    _checked(_umount(os.fsencode(target), flags), f"umount {target}")
 
 
 def prctl(option: int, *values: int) -> int:

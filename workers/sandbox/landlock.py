@@ -33,8 +33,8 @@ _WRITE |= _REFER | _TRUNCATE
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 # The highest right over files that each ABI brought; nobody is granted the making of device files.
 _NEWEST_RIGHT = {1: _MAKE_SYM, 2: _REFER, 3: _TRUNCATE, 4: _TRUNCATE, 5: _IOCTL_DEV, 6: _IOCTL_DEV}
+# The newest one whose rights are used here; later ones are treated as this one.
 NEWEST_ABI = 6
-"""The newest one whose rights are used here; later ones are treated as this one."""
 
 _GAPS = {
     2: "files cannot be moved between folders",

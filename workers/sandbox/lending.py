@@ -10,11 +10,12 @@ import os
 import signal
 from pathlib import Path
 
+from workers.sandbox import kernel
+
 # The same numbers on every machine: these calls are younger than the common table.
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _OPEN_TREE_CLONE, _AT_EMPTY_PATH, _MOVE_MOUNT_F_EMPTY_PATH, _AT_FDCWD = 1, 0x1000, 4, -100
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_IDMAP = 0x1, 0x100000
-_CLONE_NEWUSER = 0x10000000
 
 
 class _MountAttributes(ctypes.Structure):
@@ -34,16 +35,16 @@ def is_closed(path: Path) -> bool:
 def lend(path: str, place: str, *, uid: int, gid: int) -> None:
     """Mount `path` on `place` so that its owner is `uid` there; OSError if the kernel or the file system cannot."""
     owner = Path(path).stat()
-    tree = _system_call(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    tree = kernel.system_call(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
     try:
         namespace = _namespace(f"{owner.st_uid} {uid} 1", f"{owner.st_gid} {gid} 1")
         try:
             wanted = _MountAttributes(attr_set=_MOUNT_ATTR_RDONLY | _MOUNT_ATTR_IDMAP, userns_fd=namespace)
             size = ctypes.sizeof(wanted)
-            _system_call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(wanted), ctypes.c_size_t(size))
+            kernel.system_call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(wanted), ctypes.c_size_t(size))
         finally:
             os.close(namespace)
-        _system_call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(place), _MOVE_MOUNT_F_EMPTY_PATH)
+        kernel.system_call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(place), _MOVE_MOUNT_F_EMPTY_PATH)
     finally:
         os.close(tree)
 
@@ -53,8 +54,11 @@ def _namespace(uid_map: str, gid_map: str) -> int:
     ready, made = os.pipe()
     pid = os.fork()
     if pid == 0:
-        libc = ctypes.CDLL(None, use_errno=True)
-        os.write(made, b"1" if libc.unshare(_CLONE_NEWUSER) == 0 else b"0")
+        try:
+            kernel.unshare(kernel.CLONE_NEWUSER)
+            os.write(made, b"1")
+        except OSError:
+            os.write(made, b"0")
         signal.pause()
         os._exit(0)
     try:
@@ -68,12 +72,3 @@ def _namespace(uid_map: str, gid_map: str) -> int:
         os.waitpid(pid, 0)
         os.close(ready)
         os.close(made)
-
-
-def _system_call(number: int, *arguments: object) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    result: int = libc.syscall(ctypes.c_long(number), *arguments)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), f"system call {number}")
-    return result

@@ -44,13 +44,13 @@ def redact(text: str, secrets: Mapping[str, str]) -> str:
     to give a secret away can always write it in another way; what this prevents is an accident.
     """
     for name, secret in sorted(secrets.items(), key=lambda item: -len(item[1])):
-        for form in _forms(secret):
+        for form in forms(secret):
             text = text.replace(form, f"[secret {name}]")
     return text
 
 
 @lru_cache(maxsize=256)
-def _forms(secret: str) -> tuple[str, ...]:
+def forms(secret: str) -> tuple[str, ...]:
     """The ways in which the value may be written, the longest first."""
     forms = {secret, repr(secret)[1:-1]}
     for _ in range(_JSON_DEPTH):
@@ -104,7 +104,7 @@ class Capture:
         """What was kept, without secrets; a secret that the cut halved is dropped with the cut's edges."""
         if not self.truncated:
             return redact((self._head + self._tail).decode("utf-8", "replace"), secrets)
-        edge = max((len(form.encode()) for secret in secrets.values() for form in _forms(secret)), default=1) - 1
+        edge = max((len(form.encode()) for secret in secrets.values() for form in forms(secret)), default=1) - 1
         head = redact(self._head.decode("utf-8", "ignore"), secrets).encode()
         tail = redact(self._tail.decode("utf-8", "ignore"), secrets).encode()
         missing = self.total_bytes - len(self._head) - len(self._tail)

@@ -13,8 +13,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from workers.sandbox.base import Limits, SandboxUnavailableError
 from workers.sandbox.children import Child
@@ -74,14 +74,6 @@ _WORDS = {
 }
 
 
-class Orders(Protocol):
-    """What gives children that have been asked nothing."""
-
-    def order(self) -> Child:
-        """A sealed child."""
-        ...
-
-
 def _forget_canaries() -> None:
     # Those of workers that were killed while they tried their wall out.
     for path in Path("/tmp").glob(f"{_CANARY}*"):  # noqa: S108
@@ -90,8 +82,8 @@ def _forget_canaries() -> None:
                 path.unlink()
 
 
-def probe(zygote: Orders, level: Level) -> None:
-    """Have a child of the zygote try its wall and believe only what it finds; raises `SandboxUnavailableError`."""
+def probe(order: Callable[[], Child], level: Level) -> None:
+    """Have the child that `order` gives try its wall, believe only what it finds; raises `SandboxUnavailableError`."""
     _forget_canaries()
     with (
         tempfile.NamedTemporaryFile(prefix=_CANARY, dir="/tmp") as canary,
@@ -106,7 +98,7 @@ def probe(zygote: Orders, level: Level) -> None:
             "supervisor": os.getpid(),
             "too_many_bytes": address_space_bytes(level.plan.limits) + 1,
         }
-        child = zygote.order()
+        child = order()
         # Behind another machine's engine nobody here can tell.
         owner = Path(f"/proc/{child.pid}").stat().st_uid if child.pid is not None else None
         ended = execute(child, _order(asked), cancelled=threading.Event())

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from workers.sandbox.base import Limits
 from workers.sandbox.children import Child
 from workers.sandbox.confinement import READY
+from workers.sandbox.live import LiveOutput
 from workers.sandbox.output import Capture
 from workers.sandbox.watching import Usage
 
@@ -48,7 +49,8 @@ class Stop(Enum):
 class Order:
     """What is asked of a process, and what it may use for that; `counted`: the kernel itself limits its processes.
 
-    `archive` follows the request; `receive` is given what comes behind the answer's line, as it comes.
+    `archive` follows the request; `receive` is given what comes behind the answer's line, as it comes; `live` what the
+    process writes to stdout and stderr.
     """
 
     request: bytes
@@ -58,6 +60,7 @@ class Order:
     counted: bool
     archive: BinaryIO | None = None
     receive: Callable[[bytes], None] | None = None
+    live: LiveOutput | None = None
 
 
 @dataclass
@@ -115,9 +118,11 @@ class _Attendance:
         self._over = False
         self._report_due = float("inf")
         self._started_at = self._look_at = time.monotonic()
+        kept_of, live = (self._ended.stdout.feed, self._ended.stderr.feed), order.live
+        stdout, stderr = (live.beside(keep) if live is not None else keep for keep in kept_of)
         self._open: dict[int, Callable[[bytes], None]] = {
-            child.stdout: self._ended.stdout.feed,
-            child.stderr: self._ended.stderr.feed,
+            child.stdout: stdout,
+            child.stderr: stderr,
             child.answer: self._take_answer,
         }
         for fd in self._open:
@@ -212,6 +217,8 @@ class _Attendance:
                 self._expect_report(REPORT_SECONDS)
             elif key.fileobj is self._child.news:
                 self._hear()
+        if self._order.live is not None:
+            self._order.live.look()
 
     def _read(self, fd: int) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -59,6 +59,8 @@ def serve(loaded: Loaded | None, *, unwalled: bool = False) -> int:
         owner = os.getpid()
         os.environ.update(request["environment"])
         os.environ.update(request["secrets"])
+        if request.get("live"):
+            _write_lines()
         try:
             workspace = _workspace(request, stream)
         except (OSError, tarfile.TarError) as error:
@@ -89,6 +91,12 @@ def _workspace(request: Request, stream: IO[bytes]) -> str | None:
     if wanted is None:
         return None
     return open_workspace(wanted["place"], stream if wanted["archive"] else None)
+
+
+def _write_lines() -> None:
+    """Let each line that the tool prints go out at once; into a pipe Python writes only when some kB have come."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _limit(request: Request) -> None:

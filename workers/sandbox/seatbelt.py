@@ -19,10 +19,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from workers.sandbox.base import SandboxUnavailableError
-from workers.sandbox.children import Child
+from workers.sandbox.children import Child, new_ends
 from workers.sandbox.visible import View
 
 PROGRAM = "/usr/bin/sandbox-exec"
@@ -124,25 +123,19 @@ class SeatbeltProcesses:
         scratch = os.path.realpath(tempfile.mkdtemp(prefix="errandry-scratch-"))
         words = [self._program, "-p", profile(self._view, scratch=scratch, network=self._network), *self._argv]
         environment = {**self._environment, "HOME": scratch, "TMPDIR": scratch}
-        request, ours_request = os.pipe()
-        ours_out, out = os.pipe()
-        ours_err, err = os.pipe()
-        ours_answer, answer = os.pipe()
         # A stream: this system has no sockets of sequenced packets, and the end is the only news.
-        news, report = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        child = Child(request=ours_request, answer=ours_answer, stdout=ours_out, stderr=ours_err, news=news)
+        ends = new_ends(kind=socket.SOCK_STREAM)
+        child = ends.child
         try:
-            child.pid = _spawned(words, environment, [out, err, request, answer])
+            child.pid = _spawned(words, environment, [ends.stdout, ends.stderr, ends.request, ends.answer])
+            report = ends.report.dup()
         except BaseException:
             child.close()
-            report.close()
             shutil.rmtree(scratch, ignore_errors=True)
             raise
         finally:
-            for fd in (request, out, err, answer):
-                os.close(fd)
-        remove = partial(shutil.rmtree, scratch, ignore_errors=True)
-        child.over = lambda _: remove()
+            ends.close()
+        child.over = lambda _: shutil.rmtree(scratch, ignore_errors=True)
         threading.Thread(target=_attend, args=(child.pid, report), name="seatbelt", daemon=True).start()
         return child
 

@@ -45,7 +45,7 @@ class Starter:
         except ZygoteBrokenError as error:
             raise refusal(str(error), self._recipe.launcher.words) from error
         try:
-            probe(zygote, self._recipe.level)
+            probe(zygote.order, self._recipe.level)
         except ZygoteBrokenError as error:
             zygote.close()
             raise refusal(str(error), self._recipe.launcher.words) from error

@@ -42,11 +42,15 @@ def kin_of(root: int, kin: str) -> list[int]:
     return [pid for pid in found if kin != "group" or _fields(pid)[2:3] == [str(root)]]
 
 
+def stat_fields(pid: int, *, proc: Path = Path("/proc")) -> list[str]:
+    """What stands in /proc/PID/stat behind the name; raises OSError if the process is gone."""
+    # A process names itself, in any bytes: none may end the look at it, and the fields count from the last parenthesis.
+    return (proc / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+
+
 def _fields(pid: int) -> list[str]:
-    """What stands in /proc/PID/stat behind the name; nothing if the process is gone."""
     with contextlib.suppress(OSError):
-        # The name in parentheses may hold anything, so the fields count from the last parenthesis.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return stat_fields(pid)
     return []
 
 

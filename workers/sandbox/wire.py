@@ -44,10 +44,12 @@ def request_bytes(
     tool_name: str = "",
     tool_args: Mapping[str, JsonValue] | None = None,
     workspace: Mapping[str, JsonValue] | None = None,
+    live: bool = False,
 ) -> bytes:
     """The request as the child reads it, one line; the secrets travel here, never in argv.
 
-    With a `workspace` (see `packing`) its archive, if there is one, follows behind the line's end.
+    With a `workspace` (see `packing`) its archive, if there is one, follows behind the line's end. `live`: somebody
+    reads what the tool prints while it runs, so it must not lie in a buffer.
     """
     request = {
         "verb": verb,
@@ -59,6 +61,7 @@ def request_bytes(
         "tool_name": tool_name,
         "tool_args": dict(tool_args or {}),
         "workspace": None if workspace is None else dict(workspace),
+        "live": live,
     }
     return json.dumps(request).encode() + (b"" if workspace is None else b"\n")
 

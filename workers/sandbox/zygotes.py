@@ -54,11 +54,10 @@ class Zygotes:
         self._chores: deque[Chore] = deque()
         self._keeper = threading.Thread(target=self._keep, name="sandbox-keeper", daemon=True)
 
-    def open(self) -> Zygote:
+    def open(self) -> None:
         """Start the first zygote, and keep one ready from here on; raises `SandboxUnavailableError`."""
-        zygote = self._living()
+        self._living()
         self._keeper.start()
-        return zygote
 
     def take(self) -> Child:
         """A child that has been asked nothing: one that waits already, or a new one. See `children.Children`."""

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -203,12 +204,9 @@ class RunMachine(RuleBasedStateMachine):
     @rule(mode=modes)
     def bring_nothing(self, mode: RunMode) -> None:
         before = self.snapshot
-        try:
+        with pytest.raises(MissingResultError):
             mode.continue_run(self.agent(), run_id=self.run_id)
-        except MissingResultError:
-            assert self.snapshot == before
-            return
-        raise AssertionError("a paused run went on without its answers")
+        assert self.snapshot == before
 
     @precondition(lambda self: self.status is RunStatus.ERROR)
     @rule(mode=modes)
@@ -222,24 +220,18 @@ class RunMachine(RuleBasedStateMachine):
     @rule(mode=modes)
     def bring_old_answers_again(self, mode: RunMode) -> None:
         before = self.snapshot
-        try:
+        with pytest.raises(RunAlreadyContinuedError):
             mode.continue_run(self.agent(), run_id=self.run_id, updated_tools=self.old)
-        except RunAlreadyContinuedError:
-            assert self.snapshot == before
-            return
-        raise AssertionError("answers of an earlier step were taken")
+        assert self.snapshot == before
 
     @precondition(lambda self: self.status in (RunStatus.COMPLETED, RunStatus.CANCELLED))
     @rule(mode=modes)
     def continue_what_is_over(self, mode: RunMode) -> None:
         before = self.snapshot
-        try:
+        with pytest.raises(RunAlreadyContinuedError):
             mode.continue_run(self.agent(), run_id=self.run_id)
-        except RunAlreadyContinuedError:
-            assert self.agent().cancel_run(self.run_id) is before.output.is_cancelled
-            assert self.snapshot == before
-            return
-        raise AssertionError("a finished run was continued")
+        assert self.agent().cancel_run(self.run_id) is before.output.is_cancelled
+        assert self.snapshot == before
 
     @precondition(lambda self: self.status is RunStatus.PAUSED)
     @rule()

@@ -1,4 +1,4 @@
-"""The scripts under any order of events: claims, answers, deaths, sweeps, cancellations, copies and late words.
+"""The scripts under any order of events: claims, answers, approvals, deaths, sweeps, cancellations, copies, late words.
 
 A small model says what each word must be; after every step the store is looked at for what may never be: a run that
 nobody will look at again, two answers to one call, a finished run that is still due.
@@ -21,20 +21,24 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from agent_core.cancelling import cancel
 from agent_core.errors import StaleRunError
 from agent_core.run import RunStatus
-from agent_core.tools.execution import CallOutcome, CallResult, ToolExecution, parse_answer
+from agent_core.tools.execution import CallOutcome, CallResult, Confirmation, ToolExecution, parse_answer
 from queues import keys
 from queues.calls import CallAddress, ClaimedCall
 from queues.claims import ClaimedRun
 from queues.errors import RunNotFailedError
-from queues.protocol import continuation_member, due_member
-from tests.support.queue_floor import Floor, external, function, parts, pending_snapshot
+from queues.executor_calls import ExecutorCalls, LentCall
+from queues.protocol import continuation_member, due_member, unapproved_member
+from queues.topology import pool_queue
+from tests.support.queue_floor import TIMING, Floor, external, function, parts, pending_snapshot, unsigned
 
 pytestmark = pytest.mark.redis
 
-POOLS = {"a": "shell", "b": "python", "c": "shell", "p": None}
+POOLS = {"a": "shell", "b": "python", "c": "shell", "p": None, "u": "vault", "v": "vault"}
+CONSUMED = ("shell", "python", "vault")
+APPROVALS = {"vault": 1000.0}
+CHANGED = {"key": "changed"}
 IDS = st.sampled_from(sorted(POOLS))
-POOL_IDS = st.sampled_from([call_id for call_id, pool in POOLS.items() if pool])
-BATCHES = st.sets(IDS, min_size=1)
+BATCHES = st.sets(IDS, min_size=1, max_size=3)
 Place = tuple[int, str]
 
 
@@ -55,10 +59,13 @@ class QueueMachine(RuleBasedStateMachine):
         self.lease_is_over = False
         self.is_poisonous = False
         self.outages = 0
+        self.has_buried = False
+        self.second_decisions = 0
         self.former: list[ClaimedRun] = []
         self.workers: dict[Place, ClaimedCall] = {}
         self.former_workers: list[tuple[Place, ClaimedCall]] = []
         self.answers: dict[Place, Any] = {}
+        self.decisions: dict[Place, Confirmation] = {}
 
     @precondition(lambda self: self.is_finished)
     @rule()
@@ -79,7 +86,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @property
     def waits_for_a_person(self) -> bool:
-        return any(call_id == "p" for _, call_id in self.unanswered)
+        return any(self.is_for_people(place) for place in self.unanswered)
 
     # What the store says
 
@@ -112,7 +119,20 @@ class QueueMachine(RuleBasedStateMachine):
     def part(self, place: Place) -> str:
         step, call_id = place
         pool = POOLS[call_id]
-        return keys.people(self.run_id, step) if pool is None else keys.part(pool, self.run_id, step)
+        if pool is None:
+            return keys.people(self.run_id, step)
+        if self.is_for_people(place):
+            return keys.approvals(pool, self.run_id, step)
+        return keys.part(pool, self.run_id, step)
+
+    def is_for_people(self, place: Place) -> bool:
+        """Whether its answer is a person's: a result, or that the pool must not execute it."""
+        pool, decision = POOLS[place[1]], self.decisions.get(place)
+        return pool is None or (pool in APPROVALS and not (decision and decision.confirmed))
+
+    @property
+    def is_ending(self) -> bool:
+        return self.is_finished or bool(self.connection.hexists(keys.run(self.run_id), "cancel_reason"))
 
     def lose_holder(self) -> None:
         if self.holder is not None:
@@ -143,11 +163,20 @@ class QueueMachine(RuleBasedStateMachine):
             pending = claimed.snapshot.pending if ready and self.waiting else []
             expected = {call.tool_call_id: self.answers[call.step, call.tool_call_id] for call in pending}
             assert claimed.answers == expected
+            for call in pending:
+                decision = self.decisions.get((call.step, call.tool_call_id))
+                was_changed = decision is not None and decision.confirmed and decision.arguments is not None
+                assert (call.tool_args == CHANGED) == was_changed
 
     def calls_of_next_batch(self, ids: set[str]) -> list[ToolExecution]:
         assert self.holder is not None
         step = self.holder.snapshot.step
-        return [external(call_id, POOLS[call_id]).model_copy(update={"step": step}) for call_id in sorted(ids)]
+        return [
+            external(call_id, POOLS[call_id]).model_copy(
+                update={"step": step, "requires_approval": POOLS[call_id] in APPROVALS}
+            )
+            for call_id in sorted(ids)
+        ]
 
     @precondition(lambda self: self.holder is not None and not self.holder.snapshot.pending)
     @rule(ids=BATCHES, pauses=st.booleans(), may_repeat=st.booleans())
@@ -161,9 +190,10 @@ class QueueMachine(RuleBasedStateMachine):
         tool = function(on_lost="retry", max_attempts=9) if may_repeat else function()
         if pauses:
             run.snapshot.output.status = RunStatus.PAUSED
-            self.paused(self.floor.claims.pause(run, run.snapshot, parts(run, calls, tool), []))
+            self.paused(self.floor.claims.pause(run, run.snapshot, parts(run, calls, tool, approvals=APPROVALS), []))
         else:
-            self.holder = self.floor.claims.checkpoint(run, run.snapshot, parts(run, calls, tool), [])
+            handed_out = parts(run, calls, tool, approvals=APPROVALS)
+            self.holder = self.floor.claims.checkpoint(run, run.snapshot, handed_out, [])
 
     @precondition(lambda self: self.holder is not None and self.holder.snapshot.pending and not self.holder.answers)
     @rule()
@@ -230,7 +260,9 @@ class QueueMachine(RuleBasedStateMachine):
         if POOLS[place[1]] is None:
             return
         claimed = self.floor.calls.claim(self.address(place))
-        if place in self.answers:
+        if self.is_for_people(place):
+            assert claimed == "missing"
+        elif place in self.answers:
             assert claimed == "settled"
         if not isinstance(claimed, ClaimedCall):
             return
@@ -252,11 +284,29 @@ class QueueMachine(RuleBasedStateMachine):
         if verdict == "retry":
             assert again
         else:
-            siblings = [other for other in self.unanswered if self.part(other) == self.part(place)]
-            assert verdict == ("settled" if siblings else "last") and not again
+            assert verdict == ("settled" if self.has_open_calls(place) else "last") and not again
             assert place not in self.answers
             self.answers[place] = result
         self.former_workers.append((place, call))
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def a_call_is_given_back(self, data: st.DataObject) -> None:
+        place = data.draw(st.sampled_from(sorted(self.workers)))
+        call, part = self.workers.pop(place), self.part(place)
+        attempts = int(self.connection.hget(part, f"attempts:{place[1]}") or 0)
+        calls = ExecutorCalls(self.connection, timing=TIMING)
+        for _ in range(2):
+            assert calls.release(LentCall(call, lease="", begun_ms=0)) == "released"
+        begun = 1 if call.attempt else 0
+        assert int(self.connection.hget(part, f"attempts:{place[1]}") or 0) == attempts - begun
+        self.former_workers.append((place, call))
+
+    def has_open_calls(self, place: Place) -> bool:
+        """Whether the part waits for other answers, be it that its run has ended meanwhile."""
+        fields: Any = self.connection.hkeys(self.part(place))
+        known = {field.removeprefix("state:") for field in fields if field.startswith("state:")}
+        return any(f"answer:{call_id}" not in fields for call_id in known)
 
     @precondition(lambda self: self.former_workers)
     @rule(data=st.data())
@@ -274,11 +324,65 @@ class QueueMachine(RuleBasedStateMachine):
         place = (stored.snapshot.step, "p")
         answer = CallResult(content=f"agrees: {agrees}")
         word = self.floor.runs.answer(stored, "p", answer)
-        if word in ("settled", "last"):
-            assert place not in self.answers
-            self.answers[place] = answer
+        if place in self.answers:
+            assert word == ("settled" if self.answers[place].content == answer.content else "already")
+        elif word in ("settled", "last"):
+            self.answers[place] = self.stored_answer(place)
+            assert unsigned(self.answers[place]) == answer
         else:
-            assert word == ("already" if place in self.answers else "missing")
+            assert word == ("ended" if "p" in self.pending and self.is_ending else "missing")
+
+    @property
+    def pending(self) -> set[str]:
+        return {call.tool_call_id for call in self.floor.runs.load(self.run_id).snapshot.pending}
+
+    def stored_answer(self, place: Place) -> Any:
+        return parse_answer(str(self.connection.hget(self.part(place), f"answer:{place[1]}")))
+
+    @property
+    def undecided(self) -> list[str]:
+        return [call_id for step, call_id in self.unanswered if self.is_for_people((step, call_id)) and call_id != "p"]
+
+    @precondition(
+        lambda self: self.undecided or (self.is_far and self.second_decisions < 2 and self.pending & {"u", "v"})
+    )
+    @rule(data=st.data(), approves=st.sampled_from((True, True, False)), changes=st.booleans())
+    def a_person_decides(self, data: st.DataObject, approves: bool, changes: bool) -> None:
+        stored = self.floor.runs.load(self.run_id)
+        self.second_decisions += not self.undecided
+        call_id = data.draw(st.sampled_from(self.undecided or sorted(self.pending & {"u", "v"})))
+        place = (stored.snapshot.step, call_id)
+        answer = Confirmation(confirmed=approves, arguments=CHANGED if approves and changes else None)
+        before, messages = self.decisions.get(place), self.connection.llen("tools.vault")
+        word = self.floor.runs.answer(stored, call_id, answer)
+        if before is not None:
+            assert word == ("settled" if unsigned(before) == answer else "already")
+        elif place in self.answers:
+            assert word == "already"
+        elif self.is_ending:
+            assert word == "ended"
+        else:
+            assert word in ("settled", "last")
+            decision = self.stored_answer(place)
+            assert unsigned(decision) == answer
+            self.decisions[place] = decision
+            if not approves:
+                self.answers[place] = decision
+            assert self.connection.llen("tools.vault") == messages + approves
+            return
+        assert self.connection.llen("tools.vault") == messages
+
+    @precondition(lambda self: self.connection.zcard(keys.UNAPPROVED))
+    @rule()
+    def nobody_approves_in_time(self) -> None:
+        awaited = [place for place in self.unanswered if POOLS[place[1]] in APPROVALS and self.is_for_people(place)]
+        for member in self.members(keys.UNAPPROVED):
+            self.connection.zadd(keys.UNAPPROVED, {member: 1})
+        words = [self.floor.repairs.approvals.look_at(e) for e in self.floor.repairs.approvals.due(limit=50)]
+        assert words.count("expired") == (0 if self.is_ending else len(awaited))
+        for place in [] if self.is_ending else awaited:
+            self.answers[place] = self.stored_answer(place)
+            assert self.answers[place].outcome is CallOutcome.EXPIRED
 
     # Time, loss and repair
 
@@ -299,7 +403,7 @@ class QueueMachine(RuleBasedStateMachine):
     def everything_is_looked_at(self) -> None:
         self.become_due()
         before = set(self.unanswered)
-        for pool in ("shell", "python"):
+        for pool in CONSUMED:
             self.floor.repairs.postpone_backlog(pool, limit=50)
             for entry in self.floor.repairs.due_calls(pool, limit=50):
                 self.floor.repairs.look_at_call(pool, entry)
@@ -314,19 +418,20 @@ class QueueMachine(RuleBasedStateMachine):
                 self.former_workers.append((place, self.workers.pop(place)))
         for letter in self.floor.letters.latest(limit=10):
             if letter.kind == "call":
+                self.has_buried = True
                 self.floor.letters.requeue_call(letter)
         if self.is_finished:
             self.lose_holder()
 
     def become_due(self) -> None:
-        for due in (keys.DUE, keys.pool_due("shell"), keys.pool_due("python")):
+        for due in (keys.DUE, *map(keys.pool_due, CONSUMED)):
             for member in self.members(due):
                 self.connection.zadd(due, {member: 1})
 
-    @precondition(lambda self: self.connection.exists("tools.shell", "tools.python"))
+    @precondition(lambda self: self.connection.exists(*map(pool_queue, CONSUMED)))
     @rule()
     def all_messages_are_lost(self) -> None:
-        self.connection.delete("agents", "tools.shell", "tools.python")
+        self.connection.delete("agents", *map(pool_queue, CONSUMED))
 
     # Ends
 
@@ -371,7 +476,8 @@ class QueueMachine(RuleBasedStateMachine):
         pending = claimed.snapshot.pending
         if pending:  # as the loop does: what is not answered is handed out again
             claimed.snapshot.output.status = RunStatus.PAUSED
-            self.paused(self.floor.claims.pause(claimed, claimed.snapshot, parts(claimed, pending), []))
+            again = parts(claimed, pending, approvals=APPROVALS)
+            self.paused(self.floor.claims.pause(claimed, claimed.snapshot, again, []))
 
     # What holds at any time
 
@@ -393,7 +499,7 @@ class QueueMachine(RuleBasedStateMachine):
         elif status == "PAUSED" and not self.unanswered:
             step = int(self.floor.runs.load(self.run_id).snapshot.step)
             entry = continuation_member(self.run_id, step)
-            assert self.run_id in due or any(entry in self.members(keys.pool_due(pool)) for pool in ("shell", "python"))
+            assert self.run_id in due or any(entry in self.members(keys.pool_due(pool)) for pool in CONSUMED)
 
     @invariant()
     def somebody_will_look_at_each_call_that_waits(self) -> None:
@@ -401,8 +507,23 @@ class QueueMachine(RuleBasedStateMachine):
             return
         for place in self.unanswered:
             step, call_id = place
-            if (pool := POOLS[call_id]) is not None:
+            if (pool := POOLS[call_id]) is not None and self.is_for_people(place):
+                assert unapproved_member(pool, self.run_id, step, call_id, "look_up") in self.members(keys.UNAPPROVED)
+            elif pool is not None:
                 assert due_member(self.run_id, step, call_id, "look_up") in self.members(keys.pool_due(pool)), place
+
+    @invariant()
+    def people_are_waited_for_until_a_deadline(self) -> None:
+        if self.status == "PAUSED" and self.waits_for_a_person:
+            assert self.run_id in self.members(keys.DEADLINES)
+        elif self.status == "PAUSED" and not self.has_buried:
+            assert self.run_id not in self.members(keys.DEADLINES)
+
+    @invariant()
+    def no_pool_has_what_nobody_approved(self) -> None:
+        for place in self.unanswered:
+            if (pool := POOLS[place[1]]) in APPROVALS and self.is_for_people(place):
+                assert not self.connection.hexists(keys.part(str(pool), self.run_id, place[0]), f"state:{place[1]}")
 
     @invariant()
     def the_first_answer_stands(self) -> None:
@@ -412,10 +533,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_part_counts_its_open_calls(self) -> None:
-        unanswered = self.unanswered
         for part, calls in self.waiting:
-            step = int(part.rpartition(":")[2])
-            left = sum((step, call_id) in unanswered for call_id in calls)
+            left = sum(not self.connection.hexists(part, f"answer:{call_id}") for call_id in calls)
             assert self.connection.hget(part, "outstanding") == str(left)
 
 
@@ -429,7 +548,7 @@ def test_the_scripts_keep_their_word_in_any_order_of_events(machine: type[QueueM
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=60,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -157,6 +157,12 @@ class Fleet:
                 mended.append(name)
         return mended
 
+    def make_whole(self) -> None:
+        """All processes are up, and the workers consume."""
+        self.mend()
+        for name in self.workers():
+            self.await_ready(name)
+
     def executions(self) -> list[int]:
         """The processes that execute a tool right now; they bear a name for that."""
         name = name_of_executions(str(self.ledger.path))

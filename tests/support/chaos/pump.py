@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -142,11 +141,10 @@ class Pump:
     def _work(self) -> None:
         queues = [*agents_queues(), *(queue for pool in POOLS for queue in pool_queues(pool))]
         with ThreadPoolExecutor(8) as threads:
-            while not self._stop.is_set():
+            while not self._stop.wait(0.002):
                 for queue in queues:
                     while message := self._redis.rpop(queue):
                         self._hand_on(threads, queue, json.loads(str(message)))
-                time.sleep(0.002)
 
     def _hand_on(self, threads: ThreadPoolExecutor, queue: str, message: dict[str, Any]) -> None:
         task_id = message["headers"]["id"]

@@ -49,6 +49,26 @@ _ANY = ends()
 _FAILED = ends("failed")
 NO_ANSWER = ends("failed", words="gave no result|cannot be read|wrong form|more than 64 KiB|exited with")
 
+# What the honest tools bring back.
+_SAID = {
+    "work_with_files": "a.zip,größe.old",
+    "run_programs": "2 42",
+    "report_exit_codes": "7 -9 -15",
+    "use_threads": "4950 True",
+    "use_a_database": "500",
+    "compute": "61da85c8",
+    "use_half_the_memory": "True",
+    "answer_in_many_scripts": HONEST_WORDS,
+    "know_the_time": "2:00:00 True",
+    "know_the_locale": "utf-8 utf-8",
+    "wait_for_several": "10 out",
+    "return_a_model": '{"lines":["a","b"],"total":2.5}',
+    "catch_signals": "[14]",
+    "read_the_project": "notes",
+    "use_a_process_pool": "[1, 2]",
+    "talk_to_itself": "hello",
+}
+
 JUDGES: dict[str, Judge] = {
     **dict.fromkeys(("kill_everything", "kill_the_parent", "stop_everything", "flood_with_signals"), _ANY),
     **dict.fromkeys(("stay_as_daemon", "stay_as_a_sibling", "stay_by_reparenting", "hold_the_streams_open"), _ANY),
@@ -118,23 +138,8 @@ JUDGES: dict[str, Judge] = {
     "time_out_with_the_secret": _TIME,
     "encode_the_secret": ends("succeeded", words="[secret TOKEN]"),
     "use_the_secret": ends("succeeded", exactly="30"),
-    "work_with_files": ends("succeeded", exactly="a.zip,größe.old"),
-    "run_programs": ends("succeeded", exactly="2 42"),
-    "report_exit_codes": ends("succeeded", exactly="7 -9 -15"),
-    "use_threads": ends("succeeded", exactly="4950 True"),
-    "use_a_database": ends("succeeded", exactly="500"),
-    "compute": ends("succeeded", exactly="61da85c8"),
-    "use_half_the_memory": ends("succeeded", exactly="True"),
-    "answer_in_many_scripts": ends("succeeded", exactly=HONEST_WORDS),
-    "know_the_time": ends("succeeded", exactly="2:00:00 True"),
-    "know_the_locale": ends("succeeded", exactly="utf-8 utf-8"),
-    "wait_for_several": ends("succeeded", exactly="10 out"),
-    "return_a_model": ends("succeeded", exactly='{"lines":["a","b"],"total":2.5}'),
+    **{name: ends("succeeded", exactly=content) for name, content in _SAID.items()},
     "raise_an_error": ends("failed", exactly="LookupError: no such customer: 4711"),
-    "catch_signals": ends("succeeded", exactly="[14]"),
-    "read_the_project": ends("succeeded", exactly="notes"),
-    "use_a_process_pool": ends("succeeded", exactly="[1, 2]"),
-    "talk_to_itself": ends("succeeded", exactly="hello"),
 }
 
 # What waits until it is stopped waits for so long only.

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.sandboxes import mark, marked
-from tests.support.waiting import is_running
+from tests.support.waiting import comes_true
 from workers.sandbox.watching import descendants
 
 MARK_VARIABLE = "ERRANDRY_HOSTILE_MARK"
@@ -132,10 +132,8 @@ class Host:
     def harm(self) -> list[str]:
         """What is different from before the payload; an empty list if nothing is."""
         found = []
-        until = time.monotonic() + DEATH_SECONDS
-        while (left := marked(self._sleep)) and time.monotonic() < until:
-            time.sleep(0.02)
-        found += [f"{len(left)} processes left"] if left else []
+        if not comes_true(lambda: not marked(self._sleep), timeout_seconds=DEATH_SECONDS):
+            found.append(f"{len(marked(self._sleep))} processes left")
         for path, state in self._files.items():
             if not path.exists():
                 found.append(f"{path} is gone")
@@ -209,8 +207,3 @@ def _own_addresses() -> list[str]:
 def fresh_mark() -> str:
     """A word that stands nowhere else."""
     return f"mark-{random.getrandbits(80):x}"
-
-
-def alive(pid: int) -> bool:
-    """Whether the process still runs."""
-    return is_running(pid)

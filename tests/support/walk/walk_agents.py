@@ -2,7 +2,7 @@
 
 import ctypes
 
-from walk_tools import count_words, fail_always, run_command, whoami_inside
+from walk_tools import count_words, fail_always, print_and_wait, run_command, whoami_inside
 
 from agent_core.agent import Agent
 from agent_core.models.openai import OpenAIChat
@@ -37,6 +37,6 @@ def ask_colleague(question: str) -> str:
 ops = Agent(
     name="ops",
     model=OpenAIChat(id="scripted"),
-    tools=[run_command, count_words, fail_always, whoami_inside, add, hold_interpreter],
+    tools=[run_command, print_and_wait, count_words, fail_always, whoami_inside, add, hold_interpreter],
 )
 careful = Agent(name="careful", model=OpenAIChat(id="scripted"), tools=[delete_all, ask_colleague])

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import time
+from pathlib import Path
 
 from agent_core.tools import tool
 
@@ -14,6 +16,16 @@ def run_command(command: str) -> str:
         command: What to run.
     """
     return subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
+
+
+@tool(external_execution=True)
+def print_and_wait(gate: str) -> str:
+    """Print a line, wait until a file is there, print another one."""
+    print("before the gate")
+    while not Path(gate).exists():
+        time.sleep(0.02)
+    print("behind the gate")
+    return "passed"
 
 
 @tool(external_execution=True)
@@ -31,4 +43,5 @@ def fail_always(reason: str) -> str:
 @tool(external_execution=True)
 def whoami_inside() -> dict[str, object]:
     """Tell what the tool sees of its process."""
+    print("looking around")
     return {"secret": os.environ.get("OPENAI_API_KEY"), "key": os.environ.get("ERRANDRY_IDEMPOTENCY_KEY")}

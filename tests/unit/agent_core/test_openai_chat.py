@@ -119,6 +119,20 @@ def test_a_broken_stream_is_tried_again_only_while_nothing_was_said() -> None:
             list(agent.run("go", stream=True))
 
 
+@streams
+def test_a_connection_that_is_lost_before_any_text_is_made_up_for(mode: RunMode) -> None:
+    """As the SDK does for whole replies: nobody has seen anything of a reply that only calls."""
+    calls = [("a", "add", '{"x": 1, "y": 2}')]
+    broken = Reply(calls=calls, breaks_after=2, drops_connection=True)
+    with http_model([broken, Reply(calls=calls), Reply(content="3")]) as model:
+        assert mode.run(agent_of(model, max_retries=1), "go").content == "3"
+    assert [request.get("stream", False) for request in model.requests] == [True, False, True]
+    for retries, reply in ((0, broken), (5, Reply(content="hello", breaks_after=3, drops_connection=True))):
+        with http_model([reply]) as model, pytest.raises(ModelError) as caught:
+            mode.run(agent_of(model, max_retries=retries), "go")
+        assert caught.value.retryable and len(model.requests) == 1
+
+
 @modes
 def test_a_refusal_is_the_content_in_the_models_words(mode: RunMode) -> None:
     with http_model([Reply(refusal="I would rather not.")]) as model:

@@ -20,6 +20,7 @@ WORKERS = [
 def test_a_pool_for_machines_has_all_of_it() -> None:
     assert described("shell", POOL, WORKERS, WAITS) == {
         "pool": "shell",
+        "served_by": "worker",
         "tools": ["shop.tools:look_up"],
         "level_required": "landlock",
         "network": "none",
@@ -53,3 +54,17 @@ def test_a_project_without_pools_says_so(capsys: pytest.CaptureFixture[str]) -> 
     console.cache_clear()
     print_pools([])
     assert capsys.readouterr().out == "errandry.toml has no pools\n"
+
+
+def test_a_pool_that_is_served_over_http_has_executors_and_no_wall(capsys: pytest.CaptureFixture[str]) -> None:
+    console.cache_clear()
+    remote, waits = PoolSettings(tools=("a:b",), served_by="http"), {"tools.remote": 3}
+    found = described("remote", remote, [Announcement("laptop:7", "external", 1)], waits)
+    assert (found["served_by"], found["level_required"], found["network"]) == ("http", None, None)
+    print_pools([found, described("idle", remote, [], {"tools.idle": 0})])
+    assert capsys.readouterr().out == (
+        "remote  1 executor over HTTP lately; 3 waiting\n"
+        "    laptop:7\n"
+        "idle  0 executors over HTTP lately; 0 waiting\n"
+        "    deploy/http-executors.md      (no executor asks for its calls)\n"
+    )

@@ -23,7 +23,12 @@ from agent_core.tools.execution import CallOutcome, ToolExecution, UserInputFiel
 from workers.demo.board import RunView
 from workers.demo.prompts import PROMPTS, Prompt, problems_of
 from workers.demo.screen import table_of
-from workers.terminal import clean, console, event_words, print_pending, print_run, print_runs
+from workers.showing.events import event_words
+from workers.showing.people import print_pending
+from workers.showing.run import print_run
+from workers.showing.run_list import print_runs
+from workers.terminal import clean, console
+from workers.timeline.folding import timeline_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -84,10 +89,11 @@ def test_a_pause_names_only_what_was_not_settled_before_it() -> None:
 def test_an_answer_that_waits_for_others_is_no_call_that_waits(capsys: pytest.CaptureFixture[str]) -> None:
     console.cache_clear()
     calls = [in_pool(), call(tool_call_id="c2", external_execution_required=True)]
-    print_run(output(status="PAUSED", tools=calls), unanswered=calls[1:])
+    paused = output(status="PAUSED", tools=calls)
+    print_run(paused, timeline_of([], paused), unanswered=calls[1:])
     said = capsys.readouterr().out
     assert "add(a=5): answered; the run goes on once all are\n" in said
-    assert "add(a=5): waits for a person's result\n" in said and "errandry settle run_1 c2" in said
+    assert "add(a=5): waits for a person's result, for" in said and "errandry settle run_1 c2" in said
 
 
 def test_long_arguments_are_cut() -> None:
@@ -115,13 +121,14 @@ def test_a_run_is_shown_with_its_calls_and_its_way_out(capsys: pytest.CaptureFix
             in_pool(tool_call_id="c3", outcome="failed", metrics={"pool": "python", "sandbox_level": "ns"}),
         ],
     )
-    print_run(paused, unanswered=paused.tools[:2])
+    print_run(paused, timeline_of([], paused), unanswered=paused.tools[:2])
     said = capsys.readouterr().out
     assert "status   PAUSED" in said
     assert "errandry approve run_1 c1" in said
     assert "errandry answer run_1 c2 city=…" in said
-    assert "failed in pool python, sandbox ns, ? in the queue, ? executing" in said
-    print_run(output(status="ERROR", error="the key is missing\x1b[31m"))
+    assert "add(a=5): failed\n" in said
+    failed = output(status="ERROR", error="the key is missing\x1b[31m")
+    print_run(failed, timeline_of([], failed))
     assert capsys.readouterr().out.endswith("\nERROR: the key is missing?[31m\n")
 
 
@@ -140,7 +147,8 @@ def test_a_run_that_stands_still_says_why(
     status: str, error: str, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     console.cache_clear()
-    print_run(output(status=status, error=error))
+    stands = output(status=status, error=error)
+    print_run(stands, timeline_of([], stands))
     assert f"\n{line}" in capsys.readouterr().out
 
 

@@ -24,7 +24,7 @@ REDIS = SecretStr("redis://127.0.0.1:1/0")
 
 def commands(settings: Settings, model: up.ModelServerChoice | None = None) -> dict[str, dict[str, str]]:
     """The environment of each process that would be started."""
-    started = up._commands(settings, model=model, model_port=5554, flower_port=5555)
+    started = up._commands(settings, model=model, model_port=5554, flower_port=5555, gateway_port=8700)
     return {command.name: dict(command.env) for command in started}
 
 
@@ -45,7 +45,7 @@ def test_a_scripted_model_takes_the_place_of_the_real_one(tmp_path: Path, monkey
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     settings = Settings(project_dir=tmp_path, redis_url=REDIS, agents=("desk.agents:demo",))
     started = commands(settings, up.ModelServerChoice(script=tmp_path / "model.toml"))
-    assert list(started) == ["model-server", "agent-worker", "flower"]
+    assert list(started) == ["model-server", "agent-worker", "flower", "gateway"]
     assert started["agent-worker"]["OPENAI_BASE_URL"].startswith("http://127.0.0.1:")
     assert not any(value == "sk-secret" for env in started.values() for value in env.values())
 
@@ -53,20 +53,25 @@ def test_a_scripted_model_takes_the_place_of_the_real_one(tmp_path: Path, monkey
 def test_no_password_stands_in_a_command_line(tmp_path: Path) -> None:
     settings = Settings(project_dir=tmp_path, agents=("a:b",), pools={"python": PoolSettings(tools=TOOLS)})
     settings = settings.with_redis_url("redis://:hunter2@127.0.0.1:1/0")
-    for command in up._commands(settings, model=None, model_port=5554, flower_port=5555):
+    for command in up._commands(settings, model=None, model_port=5554, flower_port=5555, gateway_port=8700):
         assert "hunter2" not in " ".join(command.command)
         assert command.env["ERRANDRY_REDIS_URL"] == "redis://:hunter2@127.0.0.1:1/0"
 
 
 def test_each_process_gets_the_password_of_its_own_redis_user_and_no_other(tmp_path: Path) -> None:
-    users = ["agents", "pool-python", "flower", "producer"]
+    users = ["agents", "pool-python", "flower", "gateway", "producer"]
     (tmp_path / "users.json").write_text(json.dumps({f"errandry-{user}": f"secret-of-{user}" for user in users}))
     (tmp_path / "errandry.toml").write_text('redis_users = "users.json"')
     settings = load_settings(
         tmp_path, redis_url=REDIS.get_secret_value(), agents=("a:b",), pools={"python": {"tools": TOOLS}}
     )
     started = commands(settings)
-    for process, user in {"agent-worker": "agents", "tool-worker python": "pool-python", "flower": "flower"}.items():
+    for process, user in {
+        "agent-worker": "agents",
+        "tool-worker python": "pool-python",
+        "flower": "flower",
+        "gateway": "gateway",
+    }.items():
         environment = started[process]
         assert environment["ERRANDRY_REDIS_URL"] == f"redis://errandry-{user}:secret-of-{user}@127.0.0.1:1/0"
         assert [value for value in environment.values() if "secret-of" in value] == [environment["ERRANDRY_REDIS_URL"]]
@@ -75,7 +80,7 @@ def test_each_process_gets_the_password_of_its_own_redis_user_and_no_other(tmp_p
 def test_a_project_without_anything_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(SettingsError, match="lists no agents and no pools"),
-        up.running(Settings(project_dir=tmp_path), on_line=lambda *_: None, flower_port=None),
+        up.running(Settings(project_dir=tmp_path), on_line=lambda *_: None, flower_port=None, gateway_port=None),
     ):
         pass
 

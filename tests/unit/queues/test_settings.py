@@ -17,6 +17,7 @@ agents = ["support.agents:ops"]
 [pools.shell]
 tools = ["support.tools:execute_shell_command", "support.tools:ShellTools"]
 concurrency = 2
+live_output = true
 [pools.shell.sandbox]
 memory_mb = 128
 env = ["LANG", "TZ"]
@@ -51,7 +52,8 @@ def test_every_key_of_the_file_arrives(tmp_path: Path) -> None:
     assert settings.agents == ("support.agents:ops",)
     shell = settings.pools["shell"]
     assert shell.tools == ("support.tools:execute_shell_command", "support.tools:ShellTools")
-    assert (shell.concurrency, shell.sandbox.memory_mb) == (2, 128)
+    assert (shell.concurrency, shell.live_output, shell.sandbox.memory_mb) == (2, True, 128)
+    assert not PoolSettings(tools=shell.tools).live_output
     assert (shell.sandbox.env, shell.sandbox.secrets) == (("LANG", "TZ"), {"API_TOKEN": "env:API_TOKEN"})
     assert settings.project_dir == tmp_path
     assert settings.state_dir == tmp_path / ".errandry"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forked import in_child
+from tests.support.forked import in_child, kill_own_child
 from workers.sandbox import landlock
 from workers.sandbox.landlock import abi, gaps, restrict
 from workers.sandbox.syscall_numbers import machine
@@ -187,16 +187,9 @@ def test_signals_stay_inside(folders: tuple[Path, Path, Path]) -> None:
         os.kill(os.getppid(), 0)
         return "reached"
 
-    def kill_child() -> int:
-        child = os.fork()
-        if child == 0:
-            signal.pause()
-        os.kill(child, signal.SIGKILL)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
     assert restricted(folders, kill_parent, scoped=True) == errno.EPERM
     assert restricted(folders, kill_parent, scoped=False) == "reached"
-    assert restricted(folders, kill_child, scoped=True) == -signal.SIGKILL
+    assert restricted(folders, kill_own_child, scoped=True) == -signal.SIGKILL
 
 
 def test_abstract_sockets_stay_inside(folders: tuple[Path, Path, Path]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.sandbox.references import MOST_BYTES, Secrets, SecretUnavailableError
+from workers.references import MOST_BYTES
+from workers.sandbox.references import Secrets, SecretUnavailableError
 
 
 def written(path: Path, content: bytes, mode: int = 0o600) -> Path:

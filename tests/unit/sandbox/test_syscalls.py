@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bpf import Call, verdict
-from tests.support.forked import in_child
+from tests.support.forked import in_child, kill_own_child
 from workers.sandbox.syscall_lists import (
     ABSENT,
     KEPT_TOGETHER,
@@ -377,13 +377,6 @@ def test_the_filter_goes_over_to_what_is_started() -> None:
 
 
 def test_signals_within_the_call_still_work() -> None:
-    def attempt() -> int:
-        child = os.fork()
-        if child == 0:
-            signal.pause()
-        os.kill(child, signal.SIGKILL)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
     for policy in ("default", "strict"):
         for level in LEVELS:
-            assert filtered(filter_program(policy, level=level), attempt) == -signal.SIGKILL
+            assert filtered(filter_program(policy, level=level), kill_own_child) == -signal.SIGKILL

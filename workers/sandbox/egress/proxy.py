@@ -1,4 +1,4 @@
-"""The supervisor's side of the way out: starts the proxy's process, hands it listeners, hears what was reached.
+"""The supervisor's side of the way out: has a proxy's process, hands it listeners, hears what was reached.
 
 It never carries a byte itself, and it gives the proxy neither its environment nor a descriptor of its own.
 """
@@ -8,29 +8,21 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Mapping
-from pathlib import Path
 
 from pydantic import JsonValue
 
 from queues.settings import SandboxSettings
-from workers.sandbox import launcher
 from workers.sandbox.base import SandboxUnavailableError
+from workers.sandbox.companion import Companion
 from workers.sandbox.egress.policy import Policy
 from workers.sandbox.launching import Identity
 
-START_SECONDS = 20
 END_SECONDS = 5
+PROXY_END_SECONDS = 2
 REPORT_BYTES = 1 << 17
 # Not the tools' user: where they share the machine's processes, none of them may touch the proxy.
 UID = GID = 65533
-_PACKAGES = Path(launcher.__file__).parents[2]
-_SCRIPT = (
-    "import sys; sys.path.append(sys.argv[1]); from workers.sandbox.egress.server import main; main(int(sys.argv[2]))"
-)
 
 
 def policy_of(settings: SandboxSettings) -> Policy:
@@ -58,23 +50,23 @@ class Egress:
 class EgressProxy:
     """Serves listeners with one proxy process; safe to use from several threads at once."""
 
-    def __init__(self, policy: Policy, *, identity: Identity | None = None) -> None:
-        self._policy = policy
-        self._identity = identity if identity is not None else Identity.of_this_process(UID, GID)
-        self._lock = threading.Lock()
-        self._control: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
+    def __init__(self, policy: Policy) -> None:
+        identity = Identity.of_this_process(UID, GID)
+        self._companion = Companion(
+            "The egress proxy",
+            module="workers.sandbox.egress.server",
+            plan={"uid": identity.uid, "gid": identity.gid, "policy": policy.to_json()},
+            end_seconds=PROXY_END_SECONDS,
+        )
 
     @property
     def pid(self) -> int | None:
         """The proxy's process, while there is one."""
-        return self._process.pid if self._process is not None else None
+        return self._companion.pid
 
     def start(self) -> None:
         """Have a living proxy; raises `SandboxUnavailableError` if it does not come up."""
-        with self._lock:
-            self._started()
+        self._companion.start()
 
     def serve(self, listener: socket.socket) -> Egress:
         """Accept on `listener`, which is closed here, until the call's `Egress` is ended.
@@ -85,71 +77,15 @@ class EgressProxy:
         try:
             with listener, theirs:
                 _check_listening(listener)
-                self._hand_over([listener.fileno(), theirs.fileno()])
+                self._companion.send(b"serve", [listener.fileno(), theirs.fileno()])
         except BaseException:
             ours.close()
             raise
         return Egress(ours)
 
-    def _hand_over(self, fds: list[int]) -> None:
-        for retry in (True, False):
-            try:
-                with self._lock:
-                    socket.send_fds(self._started(), [b"serve"], fds)
-                return
-            except (BrokenPipeError, ConnectionResetError) as error:
-                if not retry:
-                    raise SandboxUnavailableError("The egress proxy dies at once; is memory short?") from error
-
     def close(self) -> None:
         """End the proxy and every connection through it; a repeat does nothing."""
-        with self._lock:
-            self._closed = True
-            self._stop()
-
-    def _stop(self) -> None:
-        if self._control is not None:
-            self._control.close()
-        if self._process is not None:
-            try:
-                self._process.wait(2)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._control = self._process = None
-
-    def _started(self) -> socket.socket:
-        if self._closed:
-            raise SandboxUnavailableError("The egress proxy is closed; open another sandbox.")
-        if self._control is not None and self._process is not None and self._process.poll() is None:
-            return self._control
-        self._stop()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and words
-                [sys.executable, "-I", "-S", "-c", _SCRIPT, str(_PACKAGES), str(theirs.fileno())],
-                env={},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        self._control = ours
-        self._greet(ours)
-        return ours
-
-    def _greet(self, control: socket.socket) -> None:
-        plan = {"uid": self._identity.uid, "gid": self._identity.gid, "policy": self._policy.to_json()}
-        control.settimeout(START_SECONDS)
-        greeting = b""
-        with contextlib.suppress(OSError):
-            control.send(json.dumps(plan).encode())
-            greeting = control.recv(16)
-        if not greeting:
-            self._stop()
-            raise SandboxUnavailableError("The egress proxy did not start; its own words are in the worker's log.")
-        control.settimeout(None)
+        self._companion.close()
 
 
 def receive_listener(report: socket.socket) -> socket.socket:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
 
-from workers.sandbox.egress.addresses import Address
+from workers.addresses import Address
+from workers.resolving import Resolver, addresses_of
 from workers.sandbox.egress.policy import Policy
 
-Resolver = Callable[[str, int], Awaitable[list[str]]]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -23,12 +21,6 @@ class RefusedError(Exception):
     def __init__(self, words: str, status: int = 403) -> None:
         super().__init__(words)
         self.status = status
-
-
-async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a name as this machine's resolver gives them."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(answer[4][0]) for answer in found))
 
 
 async def reach(host: str, port: int, *, policy: Policy, resolver: Resolver) -> Streams:
@@ -57,13 +49,8 @@ async def reach(host: str, port: int, *, policy: Policy, resolver: Resolver) -> 
 
 async def _addresses(host: str, port: int, policy: Policy, resolver: Resolver) -> list[Address]:
     try:
-        return [ip_address(host)]
-    except ValueError:
-        pass
-    try:
         async with asyncio.timeout(policy.connect_seconds):
-            answers = await resolver(host, port)
-        addresses = [ip_address(answer) for answer in answers]
+            addresses = await addresses_of(host, port, resolver)
     except (OSError, ValueError) as error:
         raise RefusedError(f"{host} is allowed but its name cannot be resolved.", 502) from error
     if not addresses:

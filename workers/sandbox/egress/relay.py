@@ -10,11 +10,12 @@ import contextlib
 from collections import Counter
 from collections.abc import Coroutine
 
+from workers.resolving import Resolver
 from workers.sandbox.egress.bodies import CHUNK_BYTES, forward_body
 from workers.sandbox.egress.heads import BadHeadError, Head, parse_head
 from workers.sandbox.egress.hello import ALERT, MOST_BYTES, MalformedHelloError, begins_hello, server_name
 from workers.sandbox.egress.policy import Policy, normal_host
-from workers.sandbox.egress.reaching import RefusedError, Resolver, Streams, reach
+from workers.sandbox.egress.reaching import RefusedError, Streams, reach
 from workers.sandbox.egress.traffic import Traffic
 
 _LINGER_SECONDS = 1

@@ -13,9 +13,10 @@ import resource
 import signal
 import socket
 
+from workers.resolving import Resolver, resolve
 from workers.sandbox import kernel
 from workers.sandbox.egress.policy import Policy
-from workers.sandbox.egress.reaching import Resolver, Streams, resolve
+from workers.sandbox.egress.reaching import Streams
 from workers.sandbox.egress.relay import Relay
 from workers.sandbox.egress.traffic import Traffic
 from workers.sandbox.staging import drop_privileges
@@ -117,5 +118,5 @@ def main(control_fd: int) -> None:
     files = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C drains the supervisor; calls go on until they are over
-    control.send(b"ready")
+    control.send(b'{"ready": true}')
     asyncio.run(serve(control, Policy.from_json(plan["policy"])))

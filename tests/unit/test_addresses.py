@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from workers.sandbox.egress.addresses import refusal
+from workers.addresses import refusal
 
 PRIVATE = [
     "10.0.0.1",

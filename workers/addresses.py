@@ -1,4 +1,4 @@
-"""Which addresses a tool may be led to: the internet's own, and private ones only where a pool says so.
+"""Which addresses a tool or a webhook may be led to: the internet's own, private ones only where settings say so.
 
 It never looks a name up; it is asked about addresses that are about to be connected to.
 """
@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 Address = IPv4Address | IPv6Address
 
-# Where clouds keep their machines' credentials. No pool gets at these, whatever it allows.
+# Where clouds keep their machines' credentials. Nobody gets at these, whatever the settings allow.
 _METADATA = tuple(
     ip_address(address)
     for address in (

@@ -1,0 +1,51 @@
+"""How an event lies in a stream, and how it is read again; knows neither keys nor who reads.
+
+What a reader knows of the run anyway, or is told by the entry's id, is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from agent_core.errors import ErrandryError
+from agent_core.events import RunEvent, ToolCallExecuting, ToolCallOutput, ToolCallSettled, event_from_dict
+from agent_core.run import RunOutput
+
+FIELD = "event"
+"""The one field of an entry."""
+
+_KNOWN = {"run_id", "agent_name", "session_id", "created_at", "tools"}
+
+
+def stored_event(event: RunEvent) -> str:
+    """The event as it is written. The calls of a pause were told when they started; see `KnownCalls`."""
+    return event.model_dump_json(exclude_defaults=True, exclude_none=True, exclude=_KNOWN)
+
+
+def read_event(run: RunOutput | RunEvent, entry_id: str, stored: str) -> RunEvent:
+    """The event again; AgentError for one that only a newer release knows."""
+    at = datetime.fromtimestamp(order_of(entry_id)[0] / 1000, UTC)
+    known = {"run_id": run.run_id, "agent_name": run.agent_name, "session_id": run.session_id, "created_at": at}
+    return event_from_dict({**json.loads(stored), **known})
+
+
+def read_pool_event(run: RunOutput | RunEvent, entry_id: str, stored: str | None) -> RunEvent | None:
+    """What a pool told; None for what it may not tell or what cannot be read, since a pool can write anything there.
+
+    It speaks of single calls only, and names them by their id: the run's own start, pause and end are not its to tell,
+    nor is what a person did.
+    """
+    try:
+        event = read_event(run, entry_id, stored or "")
+    except (ErrandryError, ValueError, TypeError, RecursionError):
+        return None
+    if isinstance(event, ToolCallSettled):
+        return event.model_copy(update={"answered_by": None, "answered_at": None})
+    return event if isinstance(event, ToolCallExecuting | ToolCallOutput) else None
+
+
+def order_of(entry_id: str) -> tuple[int, int]:
+    """What the entries of several streams are merged by: the server's clock, then the number within its millisecond."""
+    at_ms, _, number = entry_id.partition("-")
+    return int(at_ms), int(number)

@@ -1,0 +1,91 @@
+"""What is waited for, as generators that ask Redis and are sent the replies: the end of a run, the answer to a call.
+
+Never does I/O and has no clock: `queues.carrying` carries the requests out, sync and async alike, and throws a
+TimeoutError in here when the time is up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from typing import Any, TypeVar
+
+from agent_core.events import RunEvent
+from agent_core.run import RunOutput
+from agent_core.tools.execution import CallResult
+from queues import keys
+from queues.errors import WaitTimeoutError
+from queues.event_places import BEGINNING
+from queues.event_reading import Lookup, NextEntries, Request, is_final, reading
+from queues.lone_calls import LoneCall, read_answer
+from queues.replies import Entry
+from queues.run_handle import Until
+from queues.stored_runs import FIELDS, read_run
+
+T = TypeVar("T")
+Waits = Generator[Request, Any, T]
+
+_ENTRIES = 50
+
+
+def awaited(run_id: str, *, until: Until, timeout: float | None) -> Waits[RunOutput]:
+    """Return the run once it has ended or, with `until="paused"`, waits for a person.
+
+    WaitTimeoutError, which names the `timeout`, when the time is up.
+    """
+    while True:
+        # The place is taken before the look, so that what happens in between is not missed.
+        newest: Sequence[Entry] = yield Lookup(("XREVRANGE", keys.events(run_id), "+", "-", "COUNT", 1))
+        waiting, *found = yield Lookup(("HMGET", keys.run(run_id), "waiting", *FIELDS))
+        output = read_run(run_id, found).snapshot.output
+        if output.status.is_finished:
+            return output
+        if until == "paused" and output.is_paused and (yield from _waits_for_people(waiting)):
+            return output
+        try:
+            yield from _turn(output, after=newest[0][0] if newest else None)
+        except TimeoutError:
+            raise WaitTimeoutError(f"run {run_id} is still {output.status.value} after {timeout:g} s") from None
+
+
+def answered(call: LoneCall) -> Waits[CallResult | None]:
+    """Return the call's answer as soon as its pool has given it; None when the time is up."""
+    part, stream, after = call.address.part, call.address.events, BEGINNING
+    while True:
+        # What the call's worker tells says only that it is time to look: the answer stands in the part.
+        state, answer = yield Lookup(("HMGET", part, *call.fields))
+        result = read_answer(state, answer)
+        if result is not None:
+            return result
+        try:
+            told: Sequence[tuple[str, Sequence[Entry]]] | None = yield NextEntries({stream: after}, _ENTRIES)
+        except TimeoutError:
+            return None
+        for _, entries in told or ():
+            after = entries[-1][0]
+
+
+def _turn(output: RunOutput, *, after: str | None) -> Waits[None]:
+    """Return at the next event with which the run may have ended, or begun to wait."""
+    steps, reply = reading(output, after=after), None
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration:
+            return
+        if isinstance(step, RunEvent):
+            if is_final(step) or step.is_paused:
+                return
+            reply = None
+        else:
+            reply = yield step
+
+
+def _waits_for_people(waiting: str | None) -> Waits[bool]:
+    """Return whether a person is still to answer a call of this waiting list, or to approve it."""
+    for part in json.loads(waiting or "[]"):
+        if keys.is_for_people(part["key"]):
+            told: Sequence[str | None] = yield Lookup(("HMGET", part["key"], *(f"answer:{id}" for id in part["calls"])))
+            if None in told:
+                return True
+    return False

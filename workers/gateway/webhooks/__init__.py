@@ -1,0 +1,1 @@
+"""What runs announce, posted to where their producers asked: one file per concern, `service` starts it all."""

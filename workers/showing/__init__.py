@@ -1,0 +1,1 @@
+"""What people read of runs: calls, events, lists and trees. Every line goes through `workers.terminal`."""
