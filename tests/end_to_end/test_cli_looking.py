@@ -139,9 +139,10 @@ def test_a_run_that_waits_says_for_whom_and_since_when(counter: Command, client:
 
 
 def test_runs_come_in_pages_and_in_several_statuses(counter: Command, client: Client, ended: str) -> None:
-    runs = [client.submit("counter", "Ask the warehouse for nails") for _ in range(3)]
-    for run in runs:
-        run.wait(60, until="paused")
+    runs = []
+    for _ in range(3):  # one after the other: within a millisecond they have no order
+        runs.append(client.submit("counter", "Ask the warehouse for nails"))
+        runs[-1].wait(60, until="paused")
     runs[0].cancel()
     chosen = ["--status", "CANCELLED", "--status", "paused", "--agent", "counter", "--limit", "2"]
     first = counter.run("runs", *chosen)
