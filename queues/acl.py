@@ -189,7 +189,7 @@ def _gateway(durability: Durability, pools: Sequence[str], http_pools: Sequence[
     return (
         *_producer(durability),
         _selector("+brpop", keys.WEBHOOKS_WAKE),
-        _selector("+zcard", *(f"%R~{key}" for key in (keys.RUNS, keys.EXPIRING, keys.DEAD))),
+        _selector("+zcard", *(f"%R~{key}" for key in (keys.RUNS, keys.EXPIRING, keys.DEAD, keys.WEBHOOKS))),
         # Messages hold ids only, and the gateway is trusted with all runs.
         _selector("+llen +lindex", *(f"%R~{queue}" for queue in _all_queues(pools))),
         *(rule for pool in http_pools for rule in _for_executors(pool)),

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import ResponseError
 
 from queues import keys
-from queues.replies import Entry, now_ms
+from queues.replies import Entry, is_wrong_type, now_ms
 from queues.timing import milliseconds
 
 # Of workers that crashed nothing is left after this many times the validity.
@@ -69,7 +69,7 @@ def announced(connection: redis.Redis, pool: str) -> list[Announcement]:
     try:
         entries = cast(list[Entry], connection.xrevrange(keys.pool_workers(pool), count=_MOST_ENTRIES))
     except ResponseError as error:
-        if not str(error).startswith("WRONGTYPE"):
+        if not is_wrong_type(error):
             raise
         return []
     newest: dict[str, Announcement | None] = {}

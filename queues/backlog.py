@@ -30,6 +30,7 @@ class Backlog:
     runs_kept: int
     runs_finished: int
     dead_letters: int
+    webhooks_waiting: int
     agents_announced: int
 
 
@@ -41,13 +42,14 @@ async def backlog(connection: redis.asyncio.Redis, pools: Sequence[str]) -> Back
         asked.zcard(keys.RUNS)
         asked.zcard(keys.EXPIRING)
         asked.zcard(keys.DEAD)
+        asked.zcard(keys.WEBHOOKS)
         asked.hgetall(keys.AGENTS)
         for pool, lane in lanes:
             asked.llen(agents_queue(lane) if pool is None else pool_queue(pool, lane))
         for pool in pools:
             for lane in LANES:
                 asked.lindex(pool_queue(pool, lane), -1)
-        (seconds, microseconds), runs, finished, dead, agents, *rest = await asked.execute()
+        (seconds, microseconds), runs, finished, dead, webhooks, agents, *rest = await asked.execute()
     now_ms = seconds * 1000 + microseconds // 1000
     heads = rest[len(lanes) :]
     of_pool = {pool: heads[place * len(LANES) :][: len(LANES)] for place, pool in enumerate(pools)}
@@ -57,6 +59,7 @@ async def backlog(connection: redis.asyncio.Redis, pools: Sequence[str]) -> Back
         runs_kept=runs,
         runs_finished=finished,
         dead_letters=dead,
+        webhooks_waiting=webhooks,
         agents_announced=sum(int(until) > now_ms for until in agents.values() if until.isdecimal()),
     )
 
@@ -85,6 +88,8 @@ def _call_of(pool: str, message: str | None) -> tuple[str, str] | None:
     """The part's key, and the field of the time, of the call that a message is about; None if it is none of ours."""
     try:
         (run_id, step, tool_call_id), *_ = json.loads(b64decode(json.loads(message or "")["body"]))
-        return keys.part(pool, str(run_id), int(step)), f"queued:{tool_call_id}"
-    except (ValueError, TypeError, LookupError, RecursionError):
+        part, field = keys.part(pool, str(run_id), int(step)), f"queued:{tool_call_id}"
+        f"{part}{field}".encode()  # half a character cannot be asked for
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
+    return part, field

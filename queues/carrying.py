@@ -14,8 +14,9 @@ import redis
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from queues.event_reading import NextEntries, Request
+from queues.event_reading import SPOILT, NextEntries, Request
 from queues.patience import Patience
+from queues.replies import is_wrong_type
 
 Clock = Callable[[], float]
 T = TypeVar("T")
@@ -68,6 +69,8 @@ def carry_out(connection: redis.Redis, request: Request, deadline: float | None,
         try:
             return connection.execute_command(*_words(request, deadline, clock))  # type: ignore[no-untyped-call]
         except RedisError as error:
+            if _is_junk(request, error):
+                return SPOILT
             pause_seconds = patience.pause_after(error)
         time.sleep(pause_seconds)
 
@@ -79,8 +82,14 @@ async def acarry_out(connection: redis.asyncio.Redis, request: Request, deadline
         try:
             return await connection.execute_command(*_words(request, deadline, clock))  # type: ignore[no-untyped-call]
         except RedisError as error:
+            if _is_junk(request, error):
+                return SPOILT
             pause_seconds = patience.pause_after(error)
         await asyncio.sleep(pause_seconds)
+
+
+def _is_junk(request: Request, error: RedisError) -> bool:
+    return request.bears_junk and is_wrong_type(error)
 
 
 def _words(request: Request, deadline: float | None, clock: Clock) -> tuple[str | int, ...]:

@@ -86,8 +86,15 @@ def aconnect(url: str, *, client_name: str | None = None, as_text: bool = True) 
 
 def _options(url: str) -> dict[str, Any]:
     keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    # RESP2: one shape for the answers of streams on every server, and no HELLO that a narrow ACL would refuse.
-    return {"decode_responses": True, "protocol": 2, "health_check_interval": 10, **keepalive}
+    return {
+        "decode_responses": True,
+        # A pool may write any bytes where others read; they reach whoever judges them, as text that is no JSON.
+        "encoding_errors": "surrogateescape",
+        # RESP2: one shape for the answers of streams on every server, and no HELLO that a narrow ACL would refuse.
+        "protocol": 2,
+        "health_check_interval": 10,
+        **keepalive,
+    }
 
 
 def insist(command: Callable[[], T], *, patience_seconds: float = PATIENCE_SECONDS) -> T:

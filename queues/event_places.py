@@ -25,6 +25,7 @@ class Place:
         self._run_id = run_id
         self._read = {self._own: _checked(own, after)}
         self._pools: dict[str, str] = {}
+        self._left: set[str] = set()
         for entry in pools:
             pool, _, entry_id = entry.partition("=")
             self._add(pool, _checked(entry_id, after))
@@ -37,7 +38,7 @@ class Place:
     @property
     def streams(self) -> dict[str, str]:
         """What to read, and after which entry."""
-        return dict(self._read)
+        return {stream: entry_id for stream, entry_id in self._read.items() if stream not in self._left}
 
     def is_own(self, stream: str) -> bool:
         """Whether the trusted side writes this stream."""
@@ -53,6 +54,10 @@ class Place:
             return False
         self._add(pool, BEGINNING)
         return True
+
+    def leave(self, stream: str) -> None:
+        """Read a pool's stream no more from here; whoever begins again at this place tries it once more."""
+        self._left.add(stream)
 
     def _add(self, pool: str, entry_id: str) -> None:
         stream = keys.part_events(pool, self._run_id)

@@ -33,6 +33,10 @@ _MOST_BYTES = 128 * 1024
 _FINAL = (RunCompleted, RunCancelled, RunError)
 
 
+SPOILT = object()
+"""The reply to a request that bears junk, where what a key holds is of another kind: a pool can put anything there."""
+
+
 @dataclass(frozen=True)
 class NextEntries:
     """Ask for what streams hold after the given entries, so many of each, and perhaps wait for the first of it."""
@@ -40,6 +44,11 @@ class NextEntries:
     after: Mapping[str, str]
     limit: int
     waits: bool = True
+
+    @property
+    def bears_junk(self) -> bool:
+        """Whether some of the streams are those of pools, besides a run's own."""
+        return len(self.after) > 1
 
     def command(self, block_ms: int) -> tuple[str | int, ...]:
         """The words for Redis, which answers with what there is, or nothing: at once, or after the given time."""
@@ -53,6 +62,7 @@ class Lookup:
     """Ask for something that is there or not; nothing is waited for."""
 
     words: tuple[str | int, ...]
+    bears_junk: bool = False
 
 
 Request: TypeAlias = NextEntries | Lookup
@@ -72,9 +82,16 @@ def reading(run: RunOutput, *, after: str | None, waits: bool = True) -> Steps:
     is ever held here, so a consumer may take its time.
     """
     place, batch = Place(run.run_id, after), _BatchSize()
+    # Whoever has seen the end already would wait for ever.
+    if after is not None and run.status.is_finished and not (yield from _goes_on(run.run_id, own_place(after))):
+        return
     while True:
         limit = batch.limit
-        reply: Sequence[tuple[str, Sequence[Entry]]] = (yield NextEntries(place.streams, limit, waits)) or ()
+        told = yield NextEntries(place.streams, limit, waits)
+        if told is SPOILT:
+            yield from _leave_what_is_spoilt(place)
+            continue
+        reply: Sequence[tuple[str, Sequence[Entry]]] = told or ()
         if not (reply or waits):
             return
         batch.learn(reply)
@@ -94,6 +111,14 @@ def reading(run: RunOutput, *, after: str | None, waits: bool = True) -> Steps:
             if met:
                 # What this pool told may belong before the rest of the batch: read again, both together.
                 break
+
+
+def _leave_what_is_spoilt(place: Place) -> Steps:
+    """Go on without the pools that have put something else in the place of their stream: what they tell is lost."""
+    for stream in place.streams:
+        # Of the run's own stream that would be a fault of ours.
+        if (yield Lookup(("XLEN", stream), bears_junk=not place.is_own(stream))) is SPOILT:
+            place.leave(stream)
 
 
 def _in_order(
@@ -130,8 +155,8 @@ class _BatchSize:
             self.limit = max(1, min(_MOST_ENTRIES, 2 * self.limit, _MOST_BYTES // max(1, *sizes)))
 
 
-def _goes_on(run_id: str, final_id: str) -> Generator[Request, Any, bool]:
-    """Whether the end that was just read was not the last one: the run was retried afterwards."""
+def _goes_on(run_id: str, seen_id: str) -> Generator[Request, Any, bool]:
+    """Whether there is more to tell after an entry of the run's own: if it is an end, the run was retried then."""
     (status,) = yield Lookup(("HMGET", keys.run(run_id), "status"))
     if status is None:
         return False
@@ -139,7 +164,7 @@ def _goes_on(run_id: str, final_id: str) -> Generator[Request, Any, bool]:
         return True
     # The end is the last thing that is told of a run, so anything newer belongs to another try.
     newest: Sequence[Entry] = yield Lookup(("XREVRANGE", keys.events(run_id), "+", "-", "COUNT", 1))
-    return bool(newest) and order_of(newest[0][0]) > order_of(final_id)
+    return bool(newest) and order_of(newest[0][0]) > order_of(seen_id)
 
 
 class KnownCalls:

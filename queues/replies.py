@@ -9,6 +9,7 @@ import json
 from typing import cast
 
 import redis
+from redis.exceptions import RedisError, ResponseError
 
 Entry = tuple[str, dict[str, str]]
 
@@ -21,14 +22,26 @@ def fields(connection: redis.Redis, key: str, *names: str) -> list[str | None]:
 def answers(connection: redis.Redis, waiting: str | None) -> dict[str, list[str | None]]:
     """The answers to each call of a run's waiting list, None where there is none yet; empty without a list.
 
-    There are two for a call that a person has approved: theirs, then that of the pool.
+    There are two for a call that a person has approved: theirs, then that of the pool. A pool that has put something
+    else in the place of its part has answered nothing.
     """
     found: dict[str, list[str | None]] = {}
     for part in json.loads(waiting or "[]"):
-        told = fields(connection, part["key"], *(f"answer:{call}" for call in part["calls"])) if part["calls"] else []
+        told: list[str | None] = [None] * len(part["calls"])
+        try:
+            if told:
+                told = fields(connection, part["key"], *(f"answer:{call}" for call in part["calls"]))
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
         for call, answer in zip(part["calls"], told, strict=True):
             found.setdefault(call, []).append(answer)
     return found
+
+
+def is_wrong_type(error: RedisError) -> bool:
+    """Whether a key holds something of another kind than was asked for."""
+    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
 
 
 def newest(connection: redis.Redis, key: str, limit: int) -> list[str]:

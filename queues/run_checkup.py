@@ -69,6 +69,7 @@ class RunCheckup:
         stuck = [*self._parked(runs), *self._dead_holders(runs, now), *self._unheard(runs, now)]
         yield from stuck or [ok("runs.stuck", f"no run stands still ({looked})")]
         yield self._dead_letters()
+        yield from self._webhooks(now)
         yield self._sweep(now)
 
     def unseen(self) -> int:
@@ -152,6 +153,16 @@ class RunCheckup:
             "see `errandry dead list`; once the cause is mended, `errandry dead requeue ID`",
             [f"{letter.id}: {letter.reason}" for letter in letters],
         )
+
+    def _webhooks(self, now: int) -> Iterator[Finding]:
+        """Announcements that a gateway would have tried long ago; what is put off after a failed try is not due."""
+        late = int(self._connection.zcount(keys.WEBHOOKS, "-inf", now - milliseconds(self._patience_seconds)))
+        if late:
+            yield warning(
+                "runs.webhooks",
+                f"{counted(late, 'webhook')} should have been posted {self._patience_seconds:g} s ago",
+                "start `errandry gateway`: it is the one that posts them; or see in its log what holds it up",
+            )
 
     def _ready_since(self, run: UnfinishedRun) -> int:
         """Since when the run could go on: the newest of what was told of it and what the due index says."""

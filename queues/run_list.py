@@ -47,16 +47,24 @@ class RunList:
         verdict, *run_ids = self._scripts.row("page_runs", [keys.RUNS], [before or "", asked_for])
         if verdict == "missing":
             raise RunNotFoundError(f"there is no run {before!r} to go on from (any more); begin again without before=")
-        page, fitting = RunPage(), self._fitting(run_ids, statuses, agent)
+        page, fitting, gone = RunPage(), self._fitting(run_ids, statuses, agent), set[str]()
         while fitting and len(page) < limit:
             batch = [fitting.popleft() for _ in range(min(len(fitting), limit - len(page), _AT_ONE_GO))]
             for run_id, found in zip(batch, self._fields(batch, *FIELDS), strict=True):
-                output = self._output(run_id, found, statuses, agent)
-                if output is not None:
+                try:
+                    output = read_run(run_id, found).snapshot.output
+                except RunNotFoundError:
+                    gone.add(run_id)
+                    continue
+                # Once more: it may have moved on since its hash was asked.
+                if _fits(output.status, output.agent_name, statuses, agent):
                     page.append(output)
             page.before = batch[-1]
         if not fitting:
             page.before = run_ids[-1] if len(run_ids) == asked_for else None
+        # The next page is found from there.
+        if forgotten := gone - {page.before}:
+            self._connection.zrem(keys.RUNS, *forgotten)
         return page
 
     def _fitting(self, run_ids: Sequence[str], statuses: Collection[str] | None, agent: str | None) -> deque[str]:
@@ -67,17 +75,6 @@ class RunList:
         return deque(
             run_id for run_id, (stands, of) in zip(run_ids, told, strict=True) if _fits(stands, of, statuses, agent)
         )
-
-    def _output(
-        self, run_id: str, found: Sequence[str | None], statuses: Collection[str] | None, agent: str | None
-    ) -> RunOutput | None:
-        try:
-            output = read_run(run_id, found).snapshot.output
-        except RunNotFoundError:
-            self._connection.zrem(keys.RUNS, run_id)
-            return None
-        # Once more: it may have moved on since its hash was asked.
-        return output if _fits(output.status, output.agent_name, statuses, agent) else None
 
     def _fields(self, run_ids: Sequence[str], *names: str) -> list[list[str | None]]:
         with self._connection.pipeline(transaction=False) as pipeline:

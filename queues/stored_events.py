@@ -6,7 +6,11 @@ What a reader knows of the run anyway, or is told by the entry's id, is left out
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import isfinite
+
+from pydantic_core import from_json
 
 from agent_core.errors import ErrandryError
 from agent_core.events import RunEvent, ToolCallExecuting, ToolCallOutput, ToolCallSettled, event_from_dict
@@ -25,9 +29,13 @@ def stored_event(event: RunEvent) -> str:
 
 def read_event(run: RunOutput | RunEvent, entry_id: str, stored: str) -> RunEvent:
     """The event again; AgentError for one that only a newer release knows."""
+    return _event(run, entry_id, json.loads(stored))
+
+
+def _event(run: RunOutput | RunEvent, entry_id: str, told: Mapping[str, object]) -> RunEvent:
     at = datetime.fromtimestamp(order_of(entry_id)[0] / 1000, UTC)
     known = {"run_id": run.run_id, "agent_name": run.agent_name, "session_id": run.session_id, "created_at": at}
-    return event_from_dict({**json.loads(stored), **known})
+    return event_from_dict({**told, **known})
 
 
 def read_pool_event(run: RunOutput | RunEvent, entry_id: str, stored: str | None) -> RunEvent | None:
@@ -37,12 +45,17 @@ def read_pool_event(run: RunOutput | RunEvent, entry_id: str, stored: str | None
     nor is what a person did.
     """
     try:
-        event = read_event(run, entry_id, stored or "")
-    except (ErrandryError, ValueError, TypeError, RecursionError):
+        # Half a character and numbers without end are none that JSON has, so nobody could be told of them.
+        event = _event(run, entry_id, from_json(stored or ""))
+    except (ErrandryError, ValueError, TypeError, OverflowError, RecursionError):
         return None
-    if isinstance(event, ToolCallSettled):
-        return event.model_copy(update={"answered_by": None, "answered_at": None})
-    return event if isinstance(event, ToolCallExecuting | ToolCallOutput) else None
+    if any(isinstance(value, float) and not isfinite(value) for _, value in event):
+        return None
+    if not isinstance(event, ToolCallExecuting | ToolCallOutput | ToolCallSettled):
+        return None
+    unsigned = {"answered_by": None, "answered_at": None} if isinstance(event, ToolCallSettled) else {}
+    content = event.content if isinstance(event.content, str) else None
+    return event.model_copy(update={"tools": None, "content": content, **unsigned})
 
 
 def order_of(entry_id: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@ told and never saved is void once the run goes on elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -124,11 +125,14 @@ class Teller:
             if telling in self._waiting:
                 return
             self._waiting[telling] = None
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="teller", daemon=True)
-                self._thread.start()
-            else:
+            if self._thread is not None:
                 self._changed.notify()
+                return
+            thread = threading.Thread(target=self._work, name="teller", daemon=True)
+            # On a machine that gives no more threads runs go on, and their saves tell.
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
 
     def withdraw(self, telling: Telling) -> list[Heard]:
         """What the telling has heard; the thread tells nothing of it any more."""

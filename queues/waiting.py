@@ -10,22 +10,22 @@ import json
 from collections.abc import Generator, Sequence
 from typing import Any, TypeVar
 
-from agent_core.events import RunEvent
 from agent_core.run import RunOutput
 from agent_core.tools.execution import CallResult
 from queues import keys
 from queues.errors import WaitTimeoutError
 from queues.event_places import BEGINNING
-from queues.event_reading import Lookup, NextEntries, Request, is_final, reading
+from queues.event_reading import Lookup, NextEntries, Request, is_final
 from queues.lone_calls import LoneCall, read_answer
 from queues.replies import Entry
 from queues.run_handle import Until
+from queues.stored_events import FIELD, read_event
 from queues.stored_runs import FIELDS, read_run
 
 T = TypeVar("T")
 Waits = Generator[Request, Any, T]
 
-_ENTRIES = 50
+_ENTRIES = 20
 
 
 def awaited(run_id: str, *, until: Until, timeout: float | None) -> Waits[RunOutput]:
@@ -66,19 +66,15 @@ def answered(call: LoneCall) -> Waits[CallResult | None]:
 
 
 def _turn(output: RunOutput, *, after: str | None) -> Waits[None]:
-    """Return at the next event with which the run may have ended, or begun to wait."""
-    steps, reply = reading(output, after=after), None
+    """Return at the next event with which the run may have ended, or begun to wait; what pools tell is not read."""
+    stream, after = keys.events(output.run_id), after or BEGINNING
     while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            return
-        if isinstance(step, RunEvent):
-            if is_final(step) or step.is_paused:
-                return
-            reply = None
-        else:
-            reply = yield step
+        told: Sequence[tuple[str, Sequence[Entry]]] | None = yield NextEntries({stream: after}, _ENTRIES)
+        for _, entries in told or ():
+            for entry_id, fields in entries:
+                after, event = entry_id, read_event(output, entry_id, fields[FIELD])
+                if is_final(event) or event.is_paused:
+                    return
 
 
 def _waits_for_people(waiting: str | None) -> Waits[bool]:

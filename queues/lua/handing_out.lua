@@ -9,13 +9,19 @@ local function open_part(part)
     if part.lane then redis.call('HSET', part.key, 'lane', part.lane) end
 end
 
+-- Have the sweep look at a call of the part. As with the part itself, a pool may have put something else there.
+local function look_later(part, call, at)
+    if type(redis.pcall('ZSCORE', part.due, call.due_member)) == 'table' then redis.call('PEXPIRE', part.due, 0) end
+    redis.call('ZADD', part.due, at, call.due_member)
+end
+
 -- Put a call into its pool's part and queue, or where people find it; says whether it is still to be answered.
 local function hand_out_call(part, call, now, repush_ms)
     if redis.call('HEXISTS', part.key, 'answer:' .. call.id) == 1 then return false end
     local state = redis.call('HGET', part.key, 'state:' .. call.id)
     if state == 'claimed' or state == 'executing' then
         -- Its worker may live; if not, the sweep finds out.
-        redis.call('ZADD', part.due, now, call.due_member)
+        look_later(part, call, now)
         return true
     end
     redis.call('HSET', part.key, 'state:' .. call.id, part.approval and 'unapproved' or 'queued', 'request:' .. call.id,
@@ -28,7 +34,7 @@ local function hand_out_call(part, call, now, repush_ms)
     if part.queue_ms then redis.call('HSET', part.key, 'queue_until:' .. call.id, now + part.queue_ms) end
     if part.due then
         redis.call('LPUSH', call.queue, call.message)
-        redis.call('ZADD', part.due, now + repush_ms, call.due_member)
+        look_later(part, call, now + repush_ms)
     end
     return true
 end

@@ -34,6 +34,11 @@ def test_runs_of_a_whole_project_tell_their_ends(tmp_path: Path) -> None:
         assert posted.told["type"] == "run.completed"
         assert posted.told["data"]["run_id"] == run_id
         assert posted.told["data"]["content"] == "There are 3 words."
+        submitted = project.run("submit", "ops", "Count the words in one", "--webhook-url", receiver.url())
+        wait_until(lambda: len(receiver.posted) == 2, "the end of the second is told", timeout_seconds=60)
+        assert receiver.posted[1].told["data"]["run_id"] == submitted.stdout.strip()
+        refused = project.run("submit", "ops", "Count the words in one", "--webhook-url", "ftp://example.com")
+        assert refused.returncode != 0 and "webhook_url must begin with https:// or http://" in refused.stderr
         assert {name for name, knows_it in kinds_of_process(up.process.pid) if knows_it} == {"gateway"}
         assert {name for name, _ in kinds_of_process(up.process.pid)} >= {"gateway", "agent-worker", "tool-worker"}
         assert up.stop(signal.SIGTERM) == 0, up.said()

@@ -233,6 +233,16 @@ def test_a_pending_run_that_nobody_takes_is_a_warning(floor: Floor) -> None:
     assert (finding.level, finding.details[0].partition(":")[0]) == (Level.WARNING, run_id)
 
 
+def test_a_webhook_that_nobody_posts_is_a_warning(floor: Floor) -> None:
+    floor.webhook_url = "https://example.com/hook"
+    run = claimed(floor.claims, floor.submitted())
+    run.snapshot.output.status = RunStatus.COMPLETED
+    floor.claims.finish(run, run.snapshot, [])
+    assert "runs.webhooks" not in not_well(looked(floor))
+    finding = awaited(floor, "runs.webhooks")
+    assert finding.level is Level.WARNING and "errandry gateway" in finding.remedy
+
+
 def test_a_retried_run_is_not_old(floor: Floor) -> None:
     run = claimed(floor.claims, floor.submitted())
     run.snapshot.output.status = RunStatus.ERROR

@@ -66,7 +66,9 @@ def test_the_figures_are_those_of_the_store(client: httpx2.Client, floor: Floor)
     floor.paused(external("c", pool="python"))
     ended = floor.submitted()
     floor.cancel(ended)
+    floor.connection.zadd(keys.WEBHOOKS, {"put off": 1e15})
     found = metrics(client)
+    assert found["errandry_webhooks_waiting"] == 1
     assert found['errandry_queue_messages{lane="normal",pool="shell"}'] == 2
     assert found['errandry_queue_messages{lane="normal",pool="python"}'] == 1
     assert found['errandry_queue_messages{lane="normal",pool=""}'] == 1  # of the run that has ended

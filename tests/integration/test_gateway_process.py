@@ -106,6 +106,8 @@ def test_keys_are_shown_once_and_listed_without_their_secrets(command: Command) 
         refused = command.run("key", *wrong)
         assert refused.returncode == 1 and refused.stderr.startswith("Error: "), refused.stderr
     assert command.run("key", "create", "third", "--role", "everything").returncode == 2
+    command.run("key", "revoke", "second")
+    assert "lets nobody in" in command.run("key", "list").stdout
 
 
 def test_up_starts_it_with_the_others_and_stops_it_with_them(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -131,6 +132,7 @@ def test_there_is_a_bound_to_open_streams(tmp_path: Path, redis_url: str) -> Non
         wait_until(lambda: served.streams.open == 2, "two streams are open", timeout_seconds=30)
         refused = client.get(f"/v1/runs/{run_id}/events")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        assert client.get(f"/v1/runs/{run_id}/wait", params={"timeout": 0}).status_code == 503
         assert client.get(f"/v1/runs/{run_id}").status_code == 200
         assert "errandry_gateway_open_streams 2.0" in client.get("/metrics").text
         held.pop().close()
@@ -139,6 +141,28 @@ def test_there_is_a_bound_to_open_streams(tmp_path: Path, redis_url: str) -> Non
         wait_until(lambda: served.streams.open == 2, "it is taken", timeout_seconds=30)
         for each in held:
             each.close()
+
+
+def test_the_bound_holds_for_those_who_come_at_one_moment(tmp_path: Path, redis_url: str) -> None:
+    most, readers = 2, 24
+    with serving(project(tmp_path, redis_url), most_streams=most) as served, served.asking() as client:
+        run_id = client.post("/v1/runs", json={"agent": "ops", "input": "hello"}).json()["run_id"]
+        asked = threading.Barrier(readers)
+        let_go = threading.Event()
+
+        def ask() -> int:
+            with served.asking() as reader:
+                asked.wait(30)
+                with reader.stream("GET", f"/v1/runs/{run_id}/events") as answer:
+                    if answer.status_code == 200:
+                        let_go.wait(60)
+                    return answer.status_code
+
+        with ThreadPoolExecutor(readers) as threads:
+            answers = [threads.submit(ask) for _ in range(readers)]
+            wait_until(lambda: sum(one.done() for one in answers) >= readers - most, "the rest is refused")
+            let_go.set()
+            assert sorted(one.result() for one in answers) == [200] * most + [503] * (readers - most)
 
 
 def test_a_gateway_that_leaves_ends_its_streams_and_waits(tmp_path: Path, redis_url: str) -> None:

@@ -59,6 +59,19 @@ def test_the_last_page_may_be_full(client: Client) -> None:
     assert page.before is None or list(client.runs(before=page.before)) == []
 
 
+@pytest.mark.parametrize("agent", [None, "ops"])
+def test_a_page_that_ends_at_a_run_which_is_gone_has_one_after_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch, agent: str | None
+) -> None:
+    monkeypatch.setattr(run_list, "MOST_LOOKED_AT", 3)
+    newest, gone, last, oldest = submitted(client, 4)
+    client._stores.connection.delete(keys.run(gone), keys.run(last))
+    page = client.runs(agent=agent, limit=3)
+    assert ids(page) == [newest] and page.before == last
+    assert ids(client.runs(agent=agent, limit=3, before=page.before)) == [oldest]
+    assert client._stores.connection.zscore(keys.RUNS, gone) is None
+
+
 def test_a_filter_finds_what_lies_deeper_than_a_page(client: Client, floor: Floor) -> None:
     (rare,) = submitted(client, 1, "rare")
     cancelled, *_ = submitted(client, 60)

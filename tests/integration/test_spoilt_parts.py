@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agent_core.tools.execution import Confirmation
 from queues import keys
 from queues.repairs import Repairs
 from tests.support.queue_floor import TIMING, Floor, address, at_step_one, claimed, external, parts
@@ -64,6 +65,21 @@ def test_a_pool_that_spoils_its_due_set_keeps_no_other_from_repair(floor: Floor)
     floor.connection.zadd(keys.pool_due("python"), {address(run.run_id, "a", "python").due_member: 1})
     sweep = Sweep(Repairs(floor.connection, timing=TIMING), pools=["shell", "python"])
     assert sweep.once() == {"pushed": 1}
+
+
+@pytest.mark.parametrize("approvals", [{}, {"shell": None}])
+def test_a_pool_that_spoils_its_due_set_keeps_no_run_from_its_next_part(
+    floor: Floor, approvals: dict[str, None]
+) -> None:
+    run = claimed(floor.claims, floor.submitted())
+    call = external("a").model_copy(update={"requires_approval": bool(approvals)})
+    floor.connection.set(keys.pool_due("shell"), "no sorted set")
+    snapshot = at_step_one(run.snapshot, [call])
+    floor.pause(floor.claims.checkpoint(run, snapshot, parts(run, [call], approvals=approvals), []))
+    if approvals:
+        assert floor.runs.answer(floor.runs.load(run.run_id), "a", Confirmation(confirmed=True)) == "settled"
+    assert floor.connection.zscore(keys.pool_due("shell"), address(run.run_id, "a").due_member) is not None
+    assert floor.executing(run.run_id, "a").attempt == 1
 
 
 def test_a_request_is_that_of_its_address_whatever_its_part_says(floor: Floor) -> None:

@@ -301,6 +301,23 @@ def test_what_redis_refuses_for_good_is_the_holders_error(floor: Floor, redis_co
             attempt()
 
 
+def test_a_machine_without_threads_to_spare_has_the_save_tell(
+    floor: Floor, redis_connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = claimed(floor.claims, floor.submitted())
+    telling = Teller(Scripts(floor.connection)).telling(run.run_id, run.epoch)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as narrow:
+        narrow.setattr(threading.Thread, "start", refuse)
+        telling.add(text("a"))
+        assert [event.content for event in telling.take()] == ["a"]
+    telling.add(text("b"))
+    shown(redis_connection, run.run_id, "b")
+
+
 def test_many_runs_are_told_by_one_thread_that_comes_and_goes(
     floor: Floor, redis_connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

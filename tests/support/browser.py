@@ -176,11 +176,14 @@ def chromium(folder: Path) -> Iterator[Browser]:
             wanted = {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}
             answer = asking.post("/session", json={"capabilities": wanted}).json()["value"]
             assert "sessionId" in answer, (answer, log.read_text(encoding="utf-8", errors="replace")[-2000:])
-            asking.base_url = f"{asking.base_url}/session/{answer['sessionId']}/"
+            session = f"{asking.base_url}/session/{answer['sessionId']}".replace("//session", "/session")
+            asking.base_url = f"{session}/"
             try:
                 yield Browser(asking)
             finally:
-                asking.delete("")
+                # Without the slash: chromedriver knows no other form, and a driver that ends leaves its browser behind.
+                ended = asking.delete(session)
+                assert ended.status_code == httpx2.codes.OK, ended.text
     finally:
         driver.terminate()
         try:

@@ -81,14 +81,17 @@ def list_keys(as_json: Json = False) -> None:
     """List the API keys: name, roles, when they were made. Never the keys themselves."""
     from workers.gateway.api_keys import read_keys  # noqa: PLC0415 - see above
 
-    keys = read_keys(project_settings().api_keys_file)
+    file = project_settings().api_keys_file
+    keys = read_keys(file)
     if as_json:
         shown = [{"name": key.name, "roles": list(key.roles), "created_at": key.created_at} for key in keys]
         typer.echo(json.dumps(shown))
         return
     for key in keys:
         typer.echo(f"{key.name}  {', '.join(key.roles)}  {key.created_at}")
-    if not keys:
+    if not keys and file.exists():
+        typer.echo(f"no keys; the gateway lets nobody in while {file} is there")
+    elif not keys:
         typer.echo("no keys; on this machine the gateway asks for none")
 
 

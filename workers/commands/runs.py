@@ -79,6 +79,10 @@ def submit(
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the run; may be given several times.")
     ] = None,
+    webhook_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where the gateway posts the run's end, and its pauses for people."),
+    ] = None,
 ) -> int:
     """Submit a run to an agent, and print the run's id.
 
@@ -100,6 +104,7 @@ def submit(
             idempotency_key=idempotency_key,
             deadline_seconds=deadline_seconds,
             metadata=dict(_pair(entry) for entry in metadata or ()),
+            webhook_url=webhook_url,
         )
         if not (as_json and do_follow):  # each event names it
             typer.echo(json.dumps({"run_id": run.run_id}) if as_json else run.run_id)

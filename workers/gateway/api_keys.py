@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,6 +63,9 @@ class ApiKeys:
         except FileNotFoundError:
             self._keys, self._seen = (), None
             return
+        except OSError as error:
+            self._keys, self._seen = (), None
+            raise SettingsError(f"{self._path} cannot be looked at: {error.strerror}; mend or move it.") from error
         self.are_required = True
         seen = (status.st_mtime_ns, status.st_size, status.st_ino)
         if seen != self._seen:
@@ -140,7 +143,7 @@ def looks_like_a_key(token: str) -> bool:
 def _changing(path: Path) -> Iterator[tuple[ApiKey, ...]]:
     """The keys as they are, while nobody else changes them."""
     try:
-        if not path.parent.exists():
+        with suppress(FileExistsError):
             path.parent.mkdir(mode=0o700, parents=True)
             (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
         # A file of its own: the file of keys itself is replaced, and a lock on what was replaced keeps nobody out.

@@ -27,7 +27,9 @@ class Metrics:
             registry=self.registry,
         )
         self._streams = Gauge(
-            "errandry_gateway_open_streams", "Streams of events that are open.", registry=self.registry
+            "errandry_gateway_open_streams",
+            "Streams of events that are open, and waits for the end of a run.",
+            registry=self.registry,
         )
         self._up = Gauge("errandry_store_up", "Whether the store answered this scrape.", registry=self.registry)
         self._waiting = Gauge(
@@ -46,6 +48,9 @@ class Metrics:
             "errandry_runs", "Runs that the store holds, by whether they have ended.", ["state"], registry=self.registry
         )
         self._dead = Gauge("errandry_dead_letters", "Dead letters that nobody has requeued.", registry=self.registry)
+        self._webhooks = Gauge(
+            "errandry_webhooks_waiting", "Webhooks that are to be posted, or posted again.", registry=self.registry
+        )
         self._agents = Gauge(
             "errandry_agents_announced", "Agents that agent workers offer just now.", registry=self.registry
         )
@@ -64,6 +69,7 @@ class Metrics:
         if found is None:
             # What has no labels cannot be left out, and the last figure would pass for today's.
             self._dead.set(float("nan"))
+            self._webhooks.set(float("nan"))
             self._agents.set(float("nan"))
         else:
             self._take_in(found)
@@ -77,4 +83,5 @@ class Metrics:
         self._runs.labels("finished").set(found.runs_finished)
         self._runs.labels("unfinished").set(max(0, found.runs_kept - found.runs_finished))
         self._dead.set(found.dead_letters)
+        self._webhooks.set(found.webhooks_waiting)
         self._agents.set(found.agents_announced)

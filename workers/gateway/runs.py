@@ -126,8 +126,10 @@ async def wait(
     ] = "finished",
 ) -> Response:
     """Wait for the end of a run and return its output; after the time-out, or if the gateway leaves, as it is then."""
+    gateway.streams.refuse_if_full()
     try:
-        ended = await while_asked(request, gateway, gateway.client.wait(run_id, timeout=seconds, until=until))
+        with gateway.streams.one_more():
+            ended = await while_asked(request, gateway, gateway.client.wait(run_id, timeout=seconds, until=until))
     except WaitTimeoutError:
         ended = None
     if ended is not None:
@@ -151,9 +153,10 @@ async def wait(
 )
 async def events(run_id: RunId, gateway: Here, after: EventId = None, last_event_id: LastEventId = None) -> EventStream:
     """Follow a run, from its first event or from after one that was seen: without gap and without repeat."""
-    gateway.streams.refuse_if_full()
     # Once the stream has begun there is no other status to give.
     await gateway.client.output(run_id)
+    # Nothing is waited for from here on until the stream counts, or many at once would all find room.
+    gateway.streams.refuse_if_full()
     told = gateway.client.events(run_id, after=last_event_id or after)
     return EventStream(told, streams=gateway.streams, heartbeat_seconds=gateway.heartbeat_seconds)
 

@@ -29,7 +29,9 @@ _logger = logging.getLogger("errandry.gateway")
 
 
 class Streams:
-    """The open streams of a gateway: so many and no more, and all ended together when it leaves."""
+    """The open streams of a gateway, and those who wait for a run's end: so many and no more, and all ended together
+    when it leaves. Each holds a connection to the store.
+    """
 
     def __init__(self, *, most: int = MOST_STREAMS) -> None:
         self.open = 0
@@ -37,17 +39,17 @@ class Streams:
         self._most = most
 
     def refuse_if_full(self) -> None:
-        """503 once there is no room for another stream, or the gateway leaves."""
+        """503 once there is no room for another, or the gateway leaves."""
         if self.open >= self._most or self.over.is_set():
             raise ProblemError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "This gateway takes no further streams just now; try again, or ask another one.",
+                "This gateway takes no further streams and waits just now; try again, or ask another one.",
                 headers={"Retry-After": "2"},
             )
 
     @contextmanager
     def one_more(self) -> Iterator[None]:
-        """Counts a stream while the block lasts."""
+        """Counts one while the block lasts."""
         self.open += 1
         try:
             yield

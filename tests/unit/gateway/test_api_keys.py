@@ -50,6 +50,12 @@ def test_what_changes_is_noticed_by_who_runs(file: Path) -> None:
     assert keys.are_required and keys.holder_of(token) is None
 
 
+def test_a_place_that_cannot_be_looked_at_is_told_of_as_such(file: Path) -> None:
+    create_key(file, "one", roles=["read"])
+    with pytest.raises(SettingsError, match="cannot be looked at"):
+        ApiKeys(file / "below-a-file", required=False)
+
+
 def test_a_file_that_is_gone_opens_no_door(file: Path) -> None:
     token = create_key(file, "one", roles=["read"])
     keys = ApiKeys(file, required=False)

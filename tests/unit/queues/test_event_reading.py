@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent_core.events import RunContent, RunEvent, RunPaused, ToolCallOutput, ToolCallStarted
-from agent_core.run import RunOutput, RunSnapshot
+from agent_core.run import RunOutput, RunSnapshot, RunStatus
 from agent_core.tools.execution import ToolExecution
 from queues import keys
 from queues.event_places import InvalidEventIdError, Place
@@ -260,3 +260,20 @@ def test_a_place_reads_back_what_it_says() -> None:
     said = "18446744073709551615-7,a.b=1-0,shell=12-3"
     assert str(Place("run_1", said)) == said
     assert str(Place("run_1", None)) == "0-0"
+
+
+@pytest.mark.parametrize(
+    ("status", "newest", "goes_on"), [("COMPLETED", "5-0", False), ("COMPLETED", "9-0", True), ("RUNNING", "5-0", True)]
+)
+def test_whoever_has_seen_the_end_waits_for_nothing(status: str, newest: str, goes_on: bool) -> None:
+    ended = run()
+    ended.status = RunStatus.COMPLETED
+    steps = reading(ended, after="5-0")
+    assert next(steps) == Lookup(("HMGET", keys.run(ended.run_id), "status"))
+    try:
+        asked = steps.send([status])
+        if asked == Lookup(("XREVRANGE", OWN, "+", "-", "COUNT", 1)):
+            asked = steps.send([(newest, {})])
+    except StopIteration:
+        asked = None
+    assert isinstance(asked, NextEntries) is goes_on

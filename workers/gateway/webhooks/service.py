@@ -12,9 +12,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import redis.asyncio
-
-from queues.connections import connect
+from queues.connections import aconnect, connect
 from queues.errors import SettingsError, WebhookUrlError
 from queues.runs import Runs
 from queues.settings_gateway import GatewaySettings
@@ -33,7 +31,6 @@ _CLIENT_NAME = "errandry-webhooks"
 _AT_ONCE_PER_HOST = 16
 _STORE_THREADS = 4
 _NAME_THREADS = 16
-_SOCKET_TIMEOUT_SECONDS = 10.0  # longer than the sender ever blocks
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +45,7 @@ async def delivering(
     """
     secret = WebhookSecret(settings, os.environ)
     hosts = Hosts(at_once=_AT_ONCE_PER_HOST)
-    waking = redis.asyncio.Redis.from_url(
-        url, decode_responses=True, protocol=2, socket_timeout=_SOCKET_TIMEOUT_SECONDS, client_name=_CLIENT_NAME
-    )
+    waking = aconnect(url, client_name=_CLIENT_NAME)
     with (
         connect(url, client_name=_CLIENT_NAME) as connection,
         # Of its own each: all threads of one may be waiting for a store, or for a name server.
