@@ -10,7 +10,7 @@ from typing import Literal
 
 import redis
 
-from agent_core.tools.execution import CallResult
+from agent_core.tools.execution import CallMetrics, CallOutcome, CallResult
 from queues import keys
 from queues.envelopes import continuation_envelope
 from queues.leases import Standing, one_claim_by, standing_of
@@ -74,6 +74,13 @@ class ClaimedCall:
     agent: str
     lane: Lane
     attempt: int = 0
+
+    def refused_by(self, *, asks_people: bool) -> CallResult | None:
+        """What a pool that asks people first answers to a call that no run made, so that nobody was asked."""
+        if not asks_people or self.agent:
+            return None
+        text = f"Pool {self.address.pool} asks a person before each call, and nobody was asked; submit a run instead."
+        return CallResult(outcome=CallOutcome.DENIED, content=text, metrics=CallMetrics(pool=self.address.pool))
 
 
 @dataclass(frozen=True)

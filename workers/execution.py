@@ -23,13 +23,17 @@ _STOPPED = (
 
 @dataclass(frozen=True)
 class Executor:
-    """What a tool worker needs to execute calls of its pool; a `teller` if readers are to see what they write."""
+    """What a tool worker needs to execute calls of its pool; a `teller` if readers are to see what they write.
+
+    Where the pool `asks_people` first, calls without a run are refused: nobody was asked.
+    """
 
     calls: Calls
     leases: LeaseKeeper
     sandbox: Sandbox
     worker: str
     teller: OutputTeller | None = None
+    asks_people: bool = False
     jitter: Callable[[], float] = random.random
 
     def execute(self, address: CallAddress) -> str:
@@ -42,6 +46,9 @@ class Executor:
         if isinstance(claimed, str):
             return claimed
         emit("call.claimed", **_told(address))
+        if (refusal := claimed.refused_by(asks_people=self.asks_people)) is not None:
+            insist(lambda: self.calls.settle(claimed, refusal))
+            return str(refusal.outcome)
         with self.leases.holding(self.calls.renewal(claimed)) as lease:
             begun = self.calls.begin(claimed, sandbox_level=self.sandbox.level)
             if isinstance(begun, str):

@@ -57,7 +57,9 @@ def build(settings: Settings, pool: str, *, concurrency: int | None = None) -> C
     leases = LeaseKeeper(connection, heartbeat_seconds=timing.heartbeat_seconds)
     calls = Calls(connection, timing=timing, worker=worker)
     teller = OutputTeller(calls) if described.live_output else None
-    executor = Executor(calls=calls, leases=leases, sandbox=sandbox, worker=worker, teller=teller)
+    executor = Executor(
+        calls=calls, leases=leases, sandbox=sandbox, worker=worker, teller=teller, asks_people=described.approval
+    )
     register(app, executor, pool=pool, tools=tools)
 
     known = Announcements(connection, pool, valid_seconds=_ANNOUNCED_BEATS * timing.heartbeat_seconds)

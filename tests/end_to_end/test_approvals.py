@@ -12,7 +12,8 @@ from agent_core.tools.execution import CallOutcome, ToolExecution
 from queues.client import RunHandle
 from queues.connections import connect
 from queues.embedded import EmbeddedServer
-from queues.errors import AlreadyAnsweredError
+from queues.errors import AlreadyAnsweredError, CallFailedError, CallRefusedError
+from queues.offers import Offers, ToolOffer
 from tests.support.waiting import wait_until
 from tests.support.walking import Walk, walking
 
@@ -47,6 +48,16 @@ def asked(walk: Walk, prompt: str) -> tuple[RunHandle, ToolExecution]:
 def told_the_model(output: RunOutput) -> str:
     (text,) = [message.content for message in output.messages if message.role == "tool"]
     return str(text)
+
+
+def test_the_pool_refuses_a_call_of_which_nobody_was_asked(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client says no by itself; one that was told nothing of the pool leaves it to the pool."""
+    with pytest.raises(CallRefusedError, match="only once a person has approved it"):
+        walk.client.execute("run_command", {"command": "echo hello"}, timeout=BOUND)
+    monkeypatch.setattr(Offers, "find", lambda offers, tool_name, *, pool: ToolOffer(pool))
+    with pytest.raises(CallFailedError, match="nobody was asked") as refused:
+        walk.client.execute("run_command", {"command": "echo hello"}, pool="shell", timeout=BOUND)
+    assert refused.value.outcome is CallOutcome.DENIED
 
 
 def test_an_approved_call_is_executed_and_says_who_let_it(walk: Walk) -> None:

@@ -20,7 +20,9 @@ from agent_core.tools.execution import CallOutcome, CallResult, ToolExecution
 from queues import keys
 from queues.announcements import announced
 from queues.claims import ClaimedRun
+from queues.client import Client
 from queues.embedded import EmbeddedServer
+from queues.errors import CallFailedError
 from queues.refusals import collect
 from queues.topology import pool_queue
 from tests.support.gateways import Served, project, serving
@@ -35,6 +37,7 @@ Call = dict[str, Any]
 POOLS = {
     "remote": {"tools": ["t:look_up"], "served_by": "http", "sandbox": {"output_kb": 1, "wall_seconds": 20}},
     "other": {"tools": ["t:other"], "served_by": "http"},
+    "guarded": {"tools": ["t:guarded"], "served_by": "http", "approval": True},
     "shell": {"tools": ["t:run"]},
 }
 
@@ -139,6 +142,16 @@ def test_a_call_that_comes_later_is_handed_over_at_once(client: httpx2.Client, f
     run = floor.paused(remote())
     waiting.join(30)
     assert found and found[0]["run_id"] == run.run_id
+
+
+def test_a_call_of_which_nobody_was_asked_is_refused(client: httpx2.Client, redis_url: str) -> None:
+    """Nobody has told this client that the pool asks people first."""
+    with Client(redis_url) as producer, ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(producer.execute, "guarded", {}, pool="guarded", timeout=30)
+        answer = client.post("/v1/pools/guarded/claim", json={"executor": "laptop:1", "wait_seconds": 2})
+        assert answer.status_code == 204
+        with pytest.raises(CallFailedError, match="nobody was asked"):
+            asked.result()
 
 
 def test_the_urgent_lane_comes_first(client: httpx2.Client, floor: Floor) -> None:

@@ -115,7 +115,13 @@ class PoolService:
             if isinstance(lent, LentCall):
                 await self._in_thread(partial(self._calls.release, lent))
             raise
-        return lent if isinstance(lent, LentCall) else None
+        if not isinstance(lent, LentCall):
+            return None
+        refusal = lent.call.refused_by(asks_people=self._pools[message.address.pool].approval)
+        if refusal is None:
+            return lent
+        await self._in_thread(partial(self._calls.settle, lent, refusal))
+        return None
 
     async def heartbeat(self, place: CallPlace, lease: str) -> Held | None:
         """Renew the lease; None if there is no such call (any more).

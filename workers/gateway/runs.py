@@ -14,7 +14,7 @@ from workers.gateway.auth import requires
 from workers.gateway.here import Here, while_asked
 from workers.gateway.problems import ProblemError
 from workers.gateway.run_models import Cancellation, Cancelled, NewRun, RunPage, RunView, Submitted
-from workers.gateway.sse import EventStream
+from workers.gateway.sse import EventStream, beginning_with
 from workers.gateway.webhooks.service import check_webhook
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -148,16 +148,22 @@ async def wait(
             "Last-Event-ID.",
             "content": {"text/event-stream": {"schema": FRAME}},
         },
+        204: {"description": "Nothing came after that event, and the run has ended: there is no need to ask again."},
         404: {},
     },
 )
-async def events(run_id: RunId, gateway: Here, after: EventId = None, last_event_id: LastEventId = None) -> EventStream:
+async def events(run_id: RunId, gateway: Here, after: EventId = None, last_event_id: LastEventId = None) -> Response:
     """Follow a run, from its first event or from after one that was seen: without gap and without repeat."""
     # Once the stream has begun there is no other status to give.
-    await gateway.client.output(run_id)
+    output, after = await gateway.client.output(run_id), last_event_id or after
+    told = gateway.client.events(run_id, after=after)
+    if after is not None and output.status.is_finished:
+        # A browser's EventSource comes back after each end of a stream; this status is what stops it.
+        if (first := await anext(told, None)) is None:
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        told = beginning_with(first, told)
     # Nothing is waited for from here on until the stream counts, or many at once would all find room.
     gateway.streams.refuse_if_full()
-    told = gateway.client.events(run_id, after=last_event_id or after)
     return EventStream(told, streams=gateway.streams, heartbeat_seconds=gateway.heartbeat_seconds)
 
 

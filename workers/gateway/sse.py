@@ -103,6 +103,14 @@ class EventStream(Response):
             _logger.warning("a stream of events ends early: %s", error)
 
 
+async def beginning_with(first: RunEvent, events: AsyncGenerator[RunEvent, None]) -> AsyncGenerator[RunEvent, None]:
+    """The events with one in front that was taken from them to see whether there are any."""
+    async with aclosing(events):
+        yield first
+        async for event in events:
+            yield event
+
+
 async def frames(events: AsyncIterator[RunEvent], *, heartbeat_seconds: float) -> AsyncGenerator[bytes, None]:
     """One frame for each event, and a comment whenever nothing happens for so long."""
     # At once, so that the reader knows that it is heard even if nothing happens for a while.

@@ -40,6 +40,7 @@ export async function follow(runId, { after, signal, onEvent, onState }) {
       const headers = after ? { "Last-Event-ID": after } : {};
       const response = await request(`v1/runs/${encodeURIComponent(runId)}/events`, { headers, signal: either });
       onState("live");
+      if (response.status === 204) return; // nothing came after that event, and nothing will
       let isOver = false;
       for await (const frame of frames(response.body, silence)) {
         wait = FIRST_WAIT;
