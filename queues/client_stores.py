@@ -20,16 +20,16 @@ from queues.errors import NotRequeueableError
 from queues.event_stream import follow, with_calls
 from queues.executing import lone_call, text_of
 from queues.lone_calls import LoneCall, LoneCalls
+from queues.new_runs import check_new_run
 from queues.offers import Offers
 from queues.people import People
 from queues.run_handle import Until
 from queues.run_list import RunList
 from queues.runs import Runs
 from queues.timing import Timing
-from queues.topology import LANES, Lane
+from queues.topology import Lane
 from queues.waiting import Waits, answered, awaited
 from queues.waiting_runs import WaitingRun, waiting_runs
-from queues.webhook_urls import checked_webhook_url
 
 CLIENT_NAME = "errandry-client"
 
@@ -71,12 +71,17 @@ class Stores:
         webhook_url: str | None,
     ) -> tuple[str, bool]:
         """Store a new run, and return its id; True with it if that run was there already, under the key."""
-        if lane not in LANES:
-            raise ValueError(f"priority is {lane!r}; choose one of {', '.join(LANES)}")
-        if deadline_seconds is not None and not deadline_seconds > 0:
-            raise ValueError(f"deadline_seconds is {deadline_seconds}; give a time from now, above 0")
-        if webhook_url is not None:
-            checked_webhook_url(webhook_url)
+        check_new_run(
+            agent=agent,
+            input=input,
+            lane=lane,
+            idempotency_key=idempotency_key,
+            session_id=session_id,
+            user_id=user_id,
+            deadline_seconds=deadline_seconds,
+            metadata=metadata,
+            webhook_url=webhook_url,
+        )
         snapshot = RunSnapshot.create(
             agent_name=agent,
             input=input,

@@ -6,17 +6,13 @@ AlreadyAnsweredError.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import cast
 
 from pydantic import JsonValue
-from pydantic_core import from_json
 
 from agent_core.errors import InvalidAnswerError
 from agent_core.text import well_formed
 from agent_core.tools.execution import (
-    MAX_ARGUMENTS_BYTES,
     CallAnswer,
     CallOutcome,
     CallResult,
@@ -26,7 +22,9 @@ from agent_core.tools.execution import (
     encode_result,
 )
 from queues.errors import AlreadyAnsweredError
+from queues.given_values import checked_input, checked_values
 from queues.not_given import NOT_GIVEN
+from queues.repeated_answers import is_repeat
 from queues.runs import Runs
 from queues.stored_runs import StoredRun
 
@@ -48,7 +46,7 @@ class People:
         """Give the result of an external call, or its error."""
         if (result is NOT_GIVEN) == (error is None):
             raise InvalidAnswerError("give either result= or error=, not both and not neither")
-        stored, call = self._awaited(run_id, tool_call_id)
+        stored, call = self._asked(run_id, tool_call_id)
         if not call.external_execution_required:
             raise InvalidAnswerError(f"call {tool_call_id} of {call.tool_name} waits for a person, not for a result")
         if call.pool is not None:
@@ -56,7 +54,7 @@ class People:
         if error is None:
             outcome, content = CallOutcome.SUCCEEDED, encode_result(result, tool_name=call.tool_name)
         else:
-            outcome, content = CallOutcome.FAILED, well_formed(error)
+            outcome, content = CallOutcome.FAILED, _text(error, field="error")
         self._answer(stored, call, CallResult(outcome=outcome, content=content, answered_by=_signature(answered_by)))
 
     def confirm(
@@ -75,7 +73,7 @@ class People:
         """
         if not isinstance(approved, bool):
             raise InvalidAnswerError(f"approved is {approved!r}; give True or False")
-        stored, call = self._awaited(run_id, tool_call_id)
+        stored, call = self._asked(run_id, tool_call_id)
         if not (call.requires_confirmation or call.requires_approval):
             where = f"; pool {call.pool} executes it" if call.pool is not None else ""
             raise InvalidAnswerError(f"call {tool_call_id} of {call.tool_name} does not ask for confirmation{where}")
@@ -83,7 +81,7 @@ class People:
             arguments = _changed_arguments(call, arguments, approved=approved)
         answer = Confirmation(
             confirmed=approved,
-            note=well_formed(note),
+            note=_text(note, field="note"),
             arguments=None if arguments is None else dict(arguments),
             answered_by=_signature(answered_by),
         )
@@ -93,22 +91,22 @@ class People:
         self, run_id: str, tool_call_id: str, values: Mapping[str, JsonValue], *, answered_by: str | None = None
     ) -> None:
         """Give the arguments that a call asks for."""
-        stored, call = self._awaited(run_id, tool_call_id)
+        stored, call = self._asked(run_id, tool_call_id)
         if not call.requires_user_input:
             raise InvalidAnswerError(f"call {tool_call_id} of {call.tool_name} does not ask for input")
-        fields = {field.name: field for field in call.user_input_schema or []}
-        if unknown := values.keys() - fields.keys():
-            raise InvalidAnswerError(
-                f"{call.tool_name} asks for {', '.join(sorted(fields))}; not for {', '.join(sorted(unknown))}"
-            )
-        required = {name for name, field in fields.items() if field.required and field.value is None}
-        if missing := required - values.keys():
-            raise InvalidAnswerError(f"{call.tool_name} also needs {', '.join(sorted(missing))}")
-        checked = _checked_values(values, what=f"the input of {call.tool_name}")
+        checked = checked_input(call, values)
         self._answer(stored, call, UserInput(values=checked, answered_by=_signature(answered_by)))
 
     def _answer(self, stored: StoredRun, call: ToolExecution, answer: CallAnswer) -> None:
         run_id = stored.snapshot.run_id
+        if call.answered_at is not None:
+            if is_repeat(call, answer):
+                return
+            by = f" by {call.answered_by}" if call.answered_by else ""
+            raise AlreadyAnsweredError(
+                f"call {call.tool_call_id} of run {run_id} was answered{by} at "
+                f"{call.answered_at:%Y-%m-%d %H:%M:%S} UTC; that answer stands"
+            )
         match self._runs.answer(stored, call.tool_call_id, answer):
             case "already" | "missing":
                 raise AlreadyAnsweredError(
@@ -121,18 +119,14 @@ class People:
             case "settled" | "last":
                 return
 
-    def _awaited(self, run_id: str, tool_call_id: str) -> tuple[StoredRun, ToolExecution]:
+    def _asked(self, run_id: str, tool_call_id: str) -> tuple[StoredRun, ToolExecution]:
+        """The call, which waits for an answer or has had one; InvalidAnswerError if the run never asked for one."""
         stored = self._runs.load(run_id)
-        for call in stored.snapshot.pending:
+        answered = [call for call in reversed(stored.snapshot.output.tools) if call.answered_at is not None]
+        # Providers use ids again: what waits now comes first, then what was asked last.
+        for call in [*stored.snapshot.pending, *answered]:
             if call.tool_call_id == tool_call_id:
                 return stored, call
-        for call in stored.snapshot.output.tools:
-            if call.tool_call_id == tool_call_id and call.answered_at is not None:
-                by = f" by {call.answered_by}" if call.answered_by else ""
-                raise AlreadyAnsweredError(
-                    f"call {tool_call_id} of run {run_id} was answered{by} at "
-                    f"{call.answered_at:%Y-%m-%d %H:%M:%S} UTC; that answer stands"
-                )
         waiting = ", ".join(call.tool_call_id for call in stored.snapshot.pending) or "none"
         raise InvalidAnswerError(f"run {run_id} does not wait for call {tool_call_id!r}; it waits for: {waiting}")
 
@@ -148,24 +142,21 @@ def _changed_arguments(
         )
     if not approved:
         raise InvalidAnswerError("arguments= go with an approval; a refused call is not executed")
-    checked = _checked_values(arguments, what=f"the arguments of {call.tool_name}")
-    return None if checked == call.tool_args else checked
-
-
-def _checked_values(values: Mapping[str, JsonValue], *, what: str) -> dict[str, JsonValue]:
-    try:
-        text = json.dumps(dict(values), allow_nan=False, ensure_ascii=False).encode()
-        checked = cast(dict[str, JsonValue], from_json(text))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidAnswerError(f"{what} must be an object that JSON can hold: {error}") from error
-    if len(text) > MAX_ARGUMENTS_BYTES:
-        raise InvalidAnswerError(f"{what} have {len(text)} bytes; {MAX_ARGUMENTS_BYTES} are allowed")
-    return checked
+    checked = checked_values(arguments, what=f"the arguments of {call.tool_name}")
+    proposed = call.tool_args if call.requested_args is None else call.requested_args
+    return None if checked == proposed else checked
 
 
 def _signature(answered_by: str | None) -> str | None:
-    if answered_by is not None and len(answered_by) > MAX_SIGNATURE_CHARACTERS:
-        raise InvalidAnswerError(
-            f"answered_by has {len(answered_by)} characters; {MAX_SIGNATURE_CHARACTERS} are allowed"
-        )
-    return None if answered_by is None else well_formed(answered_by)
+    if answered_by is None:
+        return None
+    name = _text(answered_by, field="answered_by")
+    if len(name) > MAX_SIGNATURE_CHARACTERS:
+        raise InvalidAnswerError(f"answered_by has {len(name)} characters; {MAX_SIGNATURE_CHARACTERS} are allowed")
+    return name
+
+
+def _text(value: object, *, field: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidAnswerError(f"{field} is {value!r}; give a text")
+    return well_formed(value)

@@ -149,7 +149,7 @@ class RunCheckup:
         letters = DeadLetters(self._connection, timing=self._timing).latest(limit=NAMED)
         return warning(
             "runs.dead",
-            f"{counted(number, 'dead letter')}: what killed its workers too often",
+            f"{counted(number, 'dead letter')}: what killed its workers too often, was refused or undeliverable",
             "see `errandry dead list`; once the cause is mended, `errandry dead requeue ID`",
             [f"{letter.id}: {letter.reason}" for letter in letters],
         )

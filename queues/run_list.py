@@ -40,9 +40,9 @@ class RunList:
 
         RunNotFoundError if `before` is none that is kept. Runs that are gone are taken out of the index on the way.
         """
-        if limit < 1:
-            raise ValueError(f"limit is {limit}; ask for 1 run or more")
-        statuses = {status} if isinstance(status, RunStatus) else None if status is None else set(status)
+        if not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"limit is {limit!r}; ask for 1 run or more")
+        statuses = None if status is None else _statuses(status)
         asked_for = min(limit, MOST_LOOKED_AT) if statuses is None and agent is None else MOST_LOOKED_AT
         verdict, *run_ids = self._scripts.row("page_runs", [keys.RUNS], [before or "", asked_for])
         if verdict == "missing":
@@ -81,6 +81,14 @@ class RunList:
             for run_id in run_ids:
                 pipeline.hmget(keys.run(run_id), list(names))
             return cast(list[list[str | None]], pipeline.execute())
+
+
+def _statuses(wanted: RunStatus | Collection[RunStatus]) -> set[RunStatus]:
+    """One status or several; by their plain names, too. A text is one, never a collection of its letters."""
+    each = {wanted} if isinstance(wanted, str) else set(wanted)
+    if unknown := sorted(str(one) for one in each if one not in set(RunStatus)):
+        raise ValueError(f"there is no status {', '.join(unknown)}; choose of {', '.join(RunStatus)}")
+    return {RunStatus(one) for one in each}
 
 
 def _fits(

@@ -50,7 +50,7 @@ def _reference(value: object) -> str:
     if not colon or kind not in ("env", "file") or not well_formed:
         raise ValueError(
             'must say where the secret is found, never what it is: "env:NAME" (a variable of the worker) or '
-            '"file:/path/to/file"'
+            '"file:/path/to/file", from the root on'
         )
     return f"{kind}:{target}"
 

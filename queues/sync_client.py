@@ -76,7 +76,7 @@ class Client:
         The same `idempotency_key` gives the same run for as long as that is kept; with another agent or input it
         raises IdempotencyConflictError. UnknownAgentError if agent workers have announced themselves and none of
         them offers the agent. An answer that is lost on the way is asked for again and stores nothing twice; a submit
-        that raised for want of a connection may be repeated with its key.
+        that raised for want of a connection may be repeated with its key. ValueError names what is of no use as it is.
         A run that is not done `deadline_seconds` from now ends in ERROR, reason `expired`.
         The run's end, and each of its pauses for people, is posted to `webhook_url` by a gateway; WebhookUrlError if
         that is none to post to. With a known `idempotency_key` the first submit's URL stands.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from agent_core.run import RunOutput
 from agent_core.tools.execution import CallResult
@@ -33,6 +33,8 @@ def awaited(run_id: str, *, until: Until, timeout: float | None) -> Waits[RunOut
 
     WaitTimeoutError, which names the `timeout`, when the time is up.
     """
+    if until not in get_args(Until):
+        raise ValueError(f"until is {until!r}; choose one of {', '.join(get_args(Until))}")
     while True:
         # The place is taken before the look, so that what happens in between is not missed.
         newest: Sequence[Entry] = yield Lookup(("XREVRANGE", keys.events(run_id), "+", "-", "COUNT", 1))

@@ -130,6 +130,7 @@ def test_a_file_of_keys_that_is_spoilt_lets_nobody_in(keyed: Served) -> None:
     with keyed.asking("all") as client:
         told = problem(client.get("/v1/runs"), 503)
         assert str(keyed.settings.project_dir) not in str(told)
+        assert [client.get(path).status_code for path in ("/health", "/ready", "/")] == [200, 200, 200]
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "localhost:8700", "127.1.2.3:1"])

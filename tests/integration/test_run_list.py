@@ -140,3 +140,12 @@ def test_several_statuses_match_any_of_them(client: Client, floor: Floor) -> Non
     assert ids(client.runs(status={RunStatus.CANCELLED, RunStatus.RUNNING})) == [cancelled, running]
     assert ids(client.runs(status=[RunStatus.PENDING, RunStatus.CANCELLED], limit=1)) == [pending]
     assert ids(client.runs(status=())) == []
+
+
+def test_a_status_goes_by_its_name(client: Client) -> None:
+    pending, cancelled = submitted(client, 2)
+    client.cancel(cancelled)
+    assert ids(client.runs(status="CANCELLED")) == [cancelled]  # type: ignore[arg-type]
+    assert ids(client.runs(status=["PENDING"])) == [pending]  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"no status DONE; choose of PENDING, .*ERROR"):
+        client.runs(status="DONE")  # type: ignore[arg-type]

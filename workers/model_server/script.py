@@ -158,5 +158,5 @@ def _sentence(source: str, tables: dict[str, Any], problem: Any) -> str:
         where = f"{source}, rule {location[1] + 1}" + (f" ({name!r})" if name else "")
         location = location[2:]
     field = ".".join(str(part) for part in location)
-    reason = problem["msg"].removeprefix("Value error, ")
+    reason = problem["msg"].removeprefix("Value error, ").removesuffix(".")
     return f"{where}, {field}: {reason}." if field else f"{where}: {reason}."

@@ -37,7 +37,8 @@ def test_rules_without_a_name_are_called_by_their_place() -> None:
     ],
 )
 def test_a_bad_rule_is_refused_by_name_and_field(rule: str, sentence: str) -> None:
-    assert sentence in refusal(f'[[rules]]\nname = "r"\n{rule}')
+    told = refusal(f'[[rules]]\nname = "r"\n{rule}')
+    assert sentence in told and told.endswith(".") and not told.endswith("..")
 
 
 def test_every_problem_of_a_script_is_named_at_once() -> None:
