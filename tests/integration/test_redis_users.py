@@ -74,7 +74,7 @@ def test_a_whole_walk_under_flowers_eyes(walk: Walk, server: EmbeddedServer) -> 
         done(walk, "Everything at once")
         wait_until(lambda: 'task="agents.ops"' in page(walk, "/metrics"), "Flower has heard of the run")
         assert "tools.shell.run_command" in page(walk, "/worker/shell@test")
-        assert "tools.python" in page(walk, "/broker")
+        wait_until(lambda: "tools.python" in page(walk, "/broker"), "Flower lists the queues")
 
 
 def test_a_dead_worker_and_the_sweep(walk: Walk, server: EmbeddedServer) -> None:
