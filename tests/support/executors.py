@@ -19,6 +19,7 @@ from queues.announcements import announced
 from queues.client import RunHandle
 from queues.connections import connect
 from tests.support.gateways import Served, serving
+from tests.support.processes import processes_of
 from tests.support.waiting import wait_until
 from tests.support.walking import Walk, agent_worker, walking
 from workers.gateway.api_keys import create_key
@@ -91,6 +92,10 @@ class Remote:
                 os.killpg(executor.process.pid, signal.SIGKILL)
             executor.process.wait(BOUND)
         self.executors.clear()
+        # `timeout` puts what it starts into a group of its own, which a killed executor leaves behind.
+        for pid in processes_of(self.folder / "tools"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
