@@ -5,40 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
-import redis
 
 from queues import keys
 from queues.announcements import Announcement, Announcements
 from queues.embedded import EmbeddedServer
 from queues.offers import Offers, ToolOffer
-from tests.support.gateways import Served, project, serving
 from tests.support.queue_floor import Floor, external
-from tests.support.redis_users import nobody_refused
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture
-def served(tmp_path: Path, redis_url: str) -> Iterator[Served]:
-    with nobody_refused(redis_url), serving(project(tmp_path, redis_url)) as found:
-        yield found
-
-
-@pytest.fixture
-def client(served: Served) -> Iterator[httpx2.Client]:
-    with served.asking() as asking:
-        yield asking
-
-
-@pytest.fixture
-def floor(redis_connection: redis.Redis) -> Floor:
-    return Floor(redis_connection)
 
 
 def metrics(client: httpx2.Client) -> dict[str, float]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-import redis
 
 from agent_core.tools.execution import ToolExecution, UserInputField
 from tests.support.gateways import Served, project, serving
@@ -28,11 +27,6 @@ def served(tmp_path: Path, redis_url: str) -> Iterator[Served]:
 def client(served: Served) -> Iterator[httpx2.Client]:
     with served.asking("all") as asking:
         yield asking
-
-
-@pytest.fixture
-def floor(redis_connection: redis.Redis) -> Floor:
-    return Floor(redis_connection)
 
 
 def confirming(call_id: str) -> ToolExecution:

@@ -32,12 +32,6 @@ def served(tmp_path: Path, redis_url: str) -> Iterator[Served]:
         yield found
 
 
-@pytest.fixture
-def client(served: Served) -> Iterator[httpx2.Client]:
-    with served.asking() as asking:
-        yield asking
-
-
 def submit(client: httpx2.Client, **more: object) -> str:
     answer = client.post("/v1/runs", json={**NEW, **more})
     assert answer.status_code == 201, answer.text

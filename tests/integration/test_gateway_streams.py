@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,22 +17,9 @@ import redis
 from queues.acl import GATEWAY
 from tests.support.gateways import Served, Story, connections_of, project, read_frames, serving
 from tests.support.queue_floor import Floor
-from tests.support.redis_users import nobody_refused
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture
-def served(tmp_path: Path, redis_url: str) -> Iterator[Served]:
-    with nobody_refused(redis_url), serving(project(tmp_path, redis_url)) as found:
-        yield found
-
-
-@pytest.fixture
-def client(served: Served) -> Iterator[httpx2.Client]:
-    with served.asking() as asking:
-        yield asking
 
 
 @pytest.fixture

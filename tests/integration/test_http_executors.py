@@ -48,12 +48,6 @@ def served(tmp_path: Path, redis_url: str) -> Iterator[Served]:
         yield found
 
 
-@pytest.fixture
-def client(served: Served) -> Iterator[httpx2.Client]:
-    with served.asking() as asking:
-        yield asking
-
-
 def remote(tool_call_id: str = "a") -> ToolExecution:
     return external(tool_call_id, pool="remote")
 
