@@ -145,31 +145,33 @@ class Driver:
         call = heard.call
         if call.delay_seconds:
             time.sleep(call.delay_seconds)
-        try:
-            if not self.stream:
-                yield from heard.take(self.model.reply(call.request))
-                return
-            with closing(self.model.stream(call.request)) as parts:
-                for part in parts:
-                    yield from heard.take(part)
-        except Exception as error:
-            heard.fail(error)
+        with heard:
+            try:
+                if not self.stream:
+                    yield from heard.take(self.model.reply(call.request))
+                    return
+                with closing(self.model.stream(call.request)) as parts:
+                    for part in parts:
+                        yield from heard.take(part)
+            except Exception as error:
+                heard.fail(error)
 
     async def _alisten(self, heard: Heard) -> AsyncGenerator[RunEvent, None]:
         call = heard.call
         if call.delay_seconds:
             await asyncio.sleep(call.delay_seconds)
-        try:
-            if not self.stream:
-                for event in heard.take(await self.model.areply(call.request)):
-                    yield event
-                return
-            async with aclosing(self.model.astream(call.request)) as parts:
-                async for part in parts:
-                    for event in heard.take(part):
+        with heard:
+            try:
+                if not self.stream:
+                    for event in heard.take(await self.model.areply(call.request)):
                         yield event
-        except Exception as error:
-            heard.fail(error)
+                    return
+                async with aclosing(self.model.astream(call.request)) as parts:
+                    async for part in parts:
+                        for event in heard.take(part):
+                            yield event
+            except Exception as error:
+                heard.fail(error)
 
     def _call_tools(self, request: CallTools) -> Iterator[RunEvent]:
         running: dict[str, Future[CallResult]] = {}

@@ -6,18 +6,20 @@ Never asks the model itself: the driver does, sync or async, and hands over what
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from agent_core.errors import ModelError
 from agent_core.events import RunEvent
 from agent_core.models.base import ModelReply
 from agent_core.requests import CallModel, ModelFailure
+from agent_core.telemetry import emit
 
 _CANCEL_CHECK_SECONDS = 0.25
 
 
 @dataclass(kw_only=True)
 class Heard:
-    """The pieces so far of what the model says to `call`."""
+    """The pieces so far of what the model says to `call`. Entered while the model is listened to, which is told of."""
 
     call: CallModel
     model_id: str
@@ -26,9 +28,26 @@ class Heard:
     _error: ModelError | None = None
     _spoke: bool = False
     _checked: float = field(init=False)
+    _asked: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._checked = self.clock()
+        self._checked = self._asked = self.clock()
+
+    def __enter__(self) -> Self:
+        self._asked = self.clock()
+        emit("model.asked", **self._told())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        usage = self._reply.usage if self._reply is not None else None
+        emit(
+            "model.answered",
+            **self._told(),
+            outcome="failed" if self._error else "answered" if self._reply else "stopped",
+            wall_seconds=self.clock() - self._asked,
+            input_tokens=usage.input_tokens if usage else 0,
+            output_tokens=usage.output_tokens if usage else 0,
+        )
 
     def take(self, part: str | ModelReply) -> list[RunEvent]:
         """Take in a piece of text or the reply; return the event that tells its text, if it was not told before."""
@@ -56,6 +75,10 @@ class Heard:
             return False
         self._checked = self.clock()
         return True
+
+    def _told(self) -> dict[str, object]:
+        call = self.call
+        return {"run_id": call.run_id, "step": call.step, "agent": call.agent, "model": self.model_id}
 
     def _wrapped(self, error: Exception) -> ModelError:
         wrapped = ModelError(f"Model {self.model_id!r} raised {type(error).__name__}: {error}")

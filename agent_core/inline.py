@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from pydantic import JsonValue
 
+from agent_core.telemetry import emit
 from agent_core.text import well_formed
 from agent_core.tools.context import RunContext
 from agent_core.tools.execution import CallMetrics, CallOutcome, CallResult, ToolExecution, encode_result
@@ -35,6 +37,11 @@ class InlineTools:
         self, call: ToolExecution, context: RunContext, *, sleep: Callable[[float], None] = time.sleep
     ) -> CallResult:
         """Call a sync tool, as often as its `max_attempts` allow, and return how that ended."""
+        with _Told(call, context) as told:
+            told.result = self._run(call, context, sleep)
+        return told.result
+
+    def _run(self, call: ToolExecution, context: RunContext, sleep: Callable[[float], None]) -> CallResult:
         if (gone := self._gone(call)) is not None:
             return gone
         function, attempt = self.functions[call.tool_name], 0
@@ -58,6 +65,11 @@ class InlineTools:
         """Call any tool; a sync one in a thread, since it would hold up the event loop."""
         if not self.is_async(call) or self._gone(call) is not None:
             return await asyncio.to_thread(self.run, call, context)
+        with _Told(call, context) as told:
+            told.result = await self._arun(call, context)
+        return told.result
+
+    async def _arun(self, call: ToolExecution, context: RunContext) -> CallResult:
         function, attempt = self.functions[call.tool_name], 0
         while True:
             attempt += 1
@@ -88,6 +100,28 @@ def arguments_of(call: ToolExecution) -> dict[str, JsonValue]:
     """Return the model's arguments together with those that a person gave."""
     given = {f.name: f.value for f in call.user_input_schema or () if f.value is not None}
     return call.tool_args | given
+
+
+class _Told:
+    """Tells operators when a call begins and how it ends; of one that was given up it says cancelled."""
+
+    def __init__(self, call: ToolExecution, context: RunContext) -> None:
+        self._call = {
+            "run_id": context.run_id,
+            "step": call.step,
+            "tool_call_id": call.tool_call_id,
+            "tool_name": call.tool_name,
+        }
+        self.result = CallResult(outcome=CallOutcome.CANCELLED, content="")
+
+    def __enter__(self) -> Self:
+        self._begun = time.monotonic()
+        emit("inline.begun", **self._call)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wall_seconds = time.monotonic() - self._begun
+        emit("inline.executed", **self._call, outcome=self.result.outcome.value, wall_seconds=wall_seconds)
 
 
 class _TimedOutError(Exception):

@@ -168,7 +168,10 @@ class RunLoop:
             response_schema=requested_schema(self.snapshot.response_schema),
             may_call_tools=limit is None or len(self.output.tools) < limit,
         )
-        return CallModel(request, self.snapshot.run_id, partial(content_event, self.snapshot))
+        snapshot = self.snapshot
+        return CallModel(
+            request, snapshot.run_id, snapshot.step, self.output.agent_name, partial(content_event, snapshot)
+        )
 
     def _begin_tools(self, reply: ModelReply) -> Steps:
         try:

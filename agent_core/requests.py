@@ -57,6 +57,8 @@ class CallModel:
 
     request: ModelRequest
     run_id: str
+    step: int
+    agent: str
     on_content: Callable[[str], RunEvent]
     delay_seconds: float = 0.0
 

@@ -12,14 +12,33 @@ from types import MappingProxyType
 # double nothing.
 EVENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "run.claimed": ("run_id", "epoch"),
+        # found: the status that the snapshot has: PENDING at the start, PAUSED after a pause, RUNNING after a death
+        "run.claimed": ("run_id", "epoch", "agent", "step", "found"),
         "run.saving": ("run_id", "step", "status"),
         "run.saved": ("run_id", "step", "status"),
-        "call.claimed": ("run_id", "step", "tool_call_id", "pool", "tool_name"),
+        # status: as the run was left, or lost (to another worker, or with the store), or parked
+        "run.left": ("run_id", "agent", "step", "status", "age_seconds"),
+        "model.asked": ("run_id", "step", "agent", "model"),
+        # outcome: answered, failed, or stopped (nobody listens any more)
+        "model.answered": (
+            *("run_id", "step", "agent", "model", "outcome", "wall_seconds"),
+            *("input_tokens", "output_tokens"),
+        ),
+        "inline.begun": ("run_id", "step", "tool_call_id", "tool_name"),
+        "inline.executed": ("run_id", "step", "tool_call_id", "tool_name", "outcome", "wall_seconds"),
+        "call.claimed": ("run_id", "step", "tool_call_id", "pool", "tool_name", "queue_wait_seconds"),
         "call.begun": ("run_id", "step", "tool_call_id", "pool", "tool_name", "attempt"),
-        "call.executed": ("run_id", "step", "tool_call_id", "pool", "tool_name", "attempt", "outcome"),
-        "call.settled": ("run_id", "step", "tool_call_id", "pool", "tool_name", "attempt", "verdict"),
-        "sweep.looked": ("kind", "found"),
+        "call.executed": (
+            *("run_id", "step", "tool_call_id", "pool", "tool_name", "attempt", "outcome"),
+            *("wall_seconds", "sandbox_level"),
+        ),
+        # turnaround: from the queue to the answer, of this attempt
+        "call.settled": (
+            *("run_id", "step", "tool_call_id", "pool", "tool_name", "attempt", "outcome"),
+            *("verdict", "turnaround_seconds"),
+        ),
+        "sweep.looked": ("kind", "found", "pool"),  # pool: None for what no pool executes
+        "lease.lost": ("kind",),  # run or call
     }
 )
 

@@ -76,7 +76,9 @@ class Claims:
                     # Written by a newer release: a worker of that release may go on, this one must not hold it.
                     self._park(run_id, f"parked: {error}", epoch=rest[0])
                     return "unreadable"
-                emit("run.claimed", run_id=run_id, epoch=run.epoch)
+                snapshot = run.snapshot
+                found = snapshot.output.status.value
+                emit("run.claimed", run_id=run_id, epoch=run.epoch, agent=run.agent, step=snapshot.step, found=found)
                 return run
             case "held" | "waiting" | "finished" | "missing" | "poisonous":
                 return verdict

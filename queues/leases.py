@@ -16,6 +16,7 @@ from typing import Literal
 
 import redis
 
+from agent_core.telemetry import emit
 from queues.scripts import Reply, ScriptCall, Scripts
 from queues.stand_in import StandIn
 
@@ -58,6 +59,8 @@ class Lease:
     def note(self, standing: Standing) -> None:
         """Remember a changed standing and wake whoever waits for it."""
         if standing != "held" and self.standing != "handed back":
+            if standing == "lost" != self.standing:
+                emit("lease.lost", kind=self.renewal.name.removeprefix("renew_"))
             self.standing = standing
             self.stopped.set()
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import redis
 from celery import Celery, Task, signals
 
 from agent_core.errors import StaleRunError
 from agent_core.run import RunStatus
+from agent_core.telemetry import emit
 from agent_core.tools.execution import ToolExecution
 from queues.claims import ClaimedRun, Claims
 from queues.journal import QueueJournal
@@ -49,14 +51,19 @@ class Advancer:
         try:
             return self._advance(run, task_id)
         except StaleRunError as error:
+            _tell_left(run, "lost")
             _log.warning("%s; what came of it here since its last save is dropped", error)
             return "lost"
+        except redis.RedisError:
+            _tell_left(run, "lost")
+            raise
 
     def _advance(self, run: ClaimedRun, task_id: str) -> str:
         agent = self.project.agents[run.agent]
         if found := obstacles(run.snapshot.pending, agent.functions()):
             reason = f"parked: agent {run.agent} at hand {' and '.join(found)}"
             self.claims.park(run.run_id, reason, run=run)
+            _tell_left(run, "parked")
             return reason
         with self.leases.holding(self.claims.renewal(run), give_back=lambda: self.claims.release(run)) as lease:
             journal = QueueJournal(
@@ -77,7 +84,14 @@ class Advancer:
                 # Tools and models fail as outcomes. What comes here would come again at each new try.
                 _log.exception("run %s cannot go on", run.run_id)
                 journal.fail(f"The run cannot go on: {type(error).__name__}: {error}")
+        _tell_left(journal.run, journal.run.snapshot.output.status.value)
         return _summary(journal.run)
+
+
+def _tell_left(run: ClaimedRun, status: str) -> None:
+    snapshot = run.snapshot
+    age_seconds = (datetime.now(UTC) - snapshot.output.created_at).total_seconds()
+    emit("run.left", run_id=run.run_id, agent=run.agent, step=snapshot.step, status=status, age_seconds=age_seconds)
 
 
 def _summary(run: ClaimedRun) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -45,27 +46,36 @@ class Executor:
         claimed = self.calls.claim(address)
         if isinstance(claimed, str):
             return claimed
-        emit("call.claimed", **_told(address))
+        since = time.monotonic() - claimed.queue_wait_seconds
+        emit("call.claimed", **told_of(address), queue_wait_seconds=claimed.queue_wait_seconds)
         if (refusal := claimed.refused_by(asks_people=self.asks_people)) is not None:
-            insist(lambda: self.calls.settle(claimed, refusal))
+            verdict = insist(lambda: self.calls.settle(claimed, refusal))
+            tell_settled(claimed, refusal, verdict, since=since)
             return str(refusal.outcome)
         with self.leases.holding(self.calls.renewal(claimed)) as lease:
             begun = self.calls.begin(claimed, sandbox_level=self.sandbox.level)
             if isinstance(begun, str):
                 return begun
-            emit("call.begun", **_told(address), attempt=begun.attempt)
+            emit("call.begun", **told_of(address), attempt=begun.attempt)
             written = self.teller.output_of(begun) if self.teller is not None else None
             outcome = self.sandbox.run(_sandbox_call(begun, written), cancelled=lease.stopped)
             if outcome.outcome is CallOutcome.CANCELLED and lease.standing == "handed back":
                 outcome = replace(outcome, outcome=CallOutcome.LOST, content=_STOPPED)
             result = self._result(begun, outcome)
-            emit("call.executed", **_told(address), attempt=begun.attempt, outcome=result.outcome.value)
+            emit(
+                "call.executed",
+                **told_of(address),
+                attempt=begun.attempt,
+                outcome=result.outcome.value,
+                wall_seconds=outcome.wall_seconds,
+                sandbox_level=outcome.level,
+            )
             wait_seconds = retry_after(begun, result.outcome, jitter=self.jitter)
             # What was executed must be written down, even if Redis is away for a while; a repeat settles nothing
             # twice. The lease is kept meanwhile, or the sweep would call it lost once Redis is back.
             untold = written.close() if written is not None else Output()
             verdict = insist(lambda: self.calls.settle(begun, result, retry_after_seconds=wait_seconds, output=untold))
-        emit("call.settled", **_told(address), attempt=begun.attempt, verdict=verdict)
+        tell_settled(begun, result, verdict, since=since)
         return str(result.outcome) if verdict in ("settled", "last") else verdict
 
     def refuse(self, address: CallAddress) -> None:
@@ -75,9 +85,10 @@ class Executor:
             return
         text = f"Pool {address.pool} has no tool named {address.tool_name}; list it in errandry.toml."
         metrics = CallMetrics(pool=address.pool, worker=self.worker)
-        insist(
-            lambda: self.calls.settle(claimed, CallResult(outcome=CallOutcome.FAILED, content=text, metrics=metrics))
-        )
+        result = CallResult(outcome=CallOutcome.FAILED, content=text, metrics=metrics)
+        since = time.monotonic() - claimed.queue_wait_seconds
+        verdict = insist(lambda: self.calls.settle(claimed, result))
+        tell_settled(claimed, result, verdict, since=since)
 
     def _result(self, claimed: ClaimedCall, outcome: Outcome) -> CallResult:
         metrics = CallMetrics(
@@ -95,7 +106,20 @@ class Executor:
         return CallResult(outcome=outcome.outcome, content=outcome.content, metrics=metrics)
 
 
-def _told(address: CallAddress) -> dict[str, object]:
+def tell_settled(call: ClaimedCall, result: CallResult, verdict: str, *, since: float) -> None:
+    """Tell operators that a call has its answer, or that this one came to nothing; `since` is when it was queued."""
+    emit(
+        "call.settled",
+        **told_of(call.address),
+        attempt=call.attempt,
+        outcome=result.outcome.value,
+        verdict=verdict,
+        turnaround_seconds=time.monotonic() - since,
+    )
+
+
+def told_of(address: CallAddress) -> dict[str, object]:
+    """What every telemetry event of a call says."""
     return {
         "run_id": address.run_id,
         "step": address.step,

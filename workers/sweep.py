@@ -70,9 +70,19 @@ class Sweep:
         if waiting := self._repairs.postpone_backlog(pool, limit=_BACKLOG_LIMIT):
             findings["backlog"] = findings.get("backlog", 0) + waiting
         for entry in self._repairs.due_calls(pool, limit=_LIMIT):
-            self._look(findings, "call", keys.pool_due(pool), entry, partial(self._repairs.look_at_call, pool))
+            look = partial(self._repairs.look_at_call, pool)
+            self._look(findings, "call", keys.pool_due(pool), entry, look, pool=pool)
 
-    def _look(self, findings: dict[str, int], kind: str, due: str, entry: str, look: Callable[[str], str]) -> None:
+    def _look(
+        self,
+        findings: dict[str, int],
+        kind: str,
+        due: str,
+        entry: str,
+        look: Callable[[str], str],
+        *,
+        pool: str | None = None,
+    ) -> None:
         try:
             found = look(entry)
         except (redis.ConnectionError, redis.TimeoutError):
@@ -83,7 +93,7 @@ class Sweep:
             _log.exception("the sweep cannot look at %s %s; it is put off", kind, entry)
             self._repairs.put_off(due, entry)
             found = "put off"
-        emit("sweep.looked", kind=kind, found=found)
+        emit("sweep.looked", kind=kind, found=found, pool=pool)
         findings[found] = findings.get(found, 0) + 1
 
     def _loop(self) -> None:

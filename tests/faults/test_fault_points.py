@@ -40,10 +40,14 @@ AGENT_POINTS = [
     *(f"{event}:{occurrence}" for occurrence in range(1, 4) for event in ("run.saving", "run.saved")),
     "run.claimed:2",
     *(f"{event}:{occurrence}" for occurrence in range(4, 6) for event in ("run.saving", "run.saved")),
+    *(f"{event}:{occurrence}" for occurrence in (1, 2) for event in ("model.asked", "model.answered", "run.left")),
+    *("inline.begun:1", "inline.executed:1"),
 ]
 # The two calls of pools; the second one to be settled sends the last hint.
 TOOL_POINTS = ["call.claimed:1", "call.begun:1", "call.executed:1", "call.settled:1", "call.settled:2"]
 SWEEP_POINTS = ["sweep.looked:1"]
+# Told where something is broken already.
+SEEN_ELSEWHERE = {"lease.lost"}
 POINTS = [*AGENT_POINTS, *TOOL_POINTS, *SWEEP_POINTS]
 
 
@@ -111,7 +115,7 @@ def yard(whole: Yard) -> Yard:
 
 
 def test_every_event_of_the_table_is_a_point() -> None:
-    assert {point.partition(":")[0] for point in POINTS} == set(EVENTS)
+    assert {point.partition(":")[0] for point in POINTS} == set(EVENTS) - SEEN_ELSEWHERE
 
 
 @pytest.mark.parametrize("fault", FAULTS)
