@@ -3,9 +3,16 @@
 Never raised for a failing tool: that is an outcome, see `agent_core.tools.execution`.
 """
 
+from typing import ClassVar
+
 
 class ErrandryError(Exception):
-    """Base of the product's errors; `str(error)` is the sentence for the user."""
+    """Base of the product's errors; `str(error)` is the sentence for the user.
+
+    `holds_payload` says that the sentence may quote what a model, a tool or a caller said; no log tells it then.
+    """
+
+    holds_payload: ClassVar[bool] = False
 
 
 class AgentError(ErrandryError):
@@ -27,6 +34,8 @@ class StaleRunError(AgentError):
 class InvalidAnswerError(AgentError, ValueError):
     """An answer does not fit the call that it is meant for; nothing was changed."""
 
+    holds_payload = True
+
 
 class MissingResultError(InvalidAnswerError):
     """A paused run was continued while calls have no answer; the answers given are kept."""
@@ -34,6 +43,8 @@ class MissingResultError(InvalidAnswerError):
 
 class SnapshotSchemaError(AgentError):
     """A stored snapshot cannot be read by this release."""
+
+    holds_payload = True
 
 
 class ImportStringError(AgentError):
@@ -43,9 +54,13 @@ class ImportStringError(AgentError):
 class ArgumentsError(AgentError, ValueError):
     """The arguments of a tool call do not fit the tool; the text names field and reason."""
 
+    holds_payload = True
+
 
 class ModelError(AgentError):
     """The model gave no usable reply. `retryable` tells whether asking again may help."""
+
+    holds_payload = True
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)

@@ -138,6 +138,15 @@ class RunSnapshot(BaseModel):
     shown: list[str] = Field(default_factory=list, description="Results of tools that show them, for the content.")
     response_schema: dict[str, JsonValue] | None = None
     schema_retried: bool = False
+    # For spans, and left out while nobody traces. A release that does not know them drops them when it saves; the run's
+    # spans then belong to another trace.
+    traceparent: str | None = Field(default=None, description="Whose span it was that submitted the run.")
+    trace_began_at: datetime | None = Field(
+        default=None, description="When the trace under way began, if not with the run: after a long pause, or a retry."
+    )
+    stretch_began_at: datetime | None = Field(
+        default=None, description="When whoever saved last began: should they die, others tell of what they did."
+    )
     output: RunOutput
 
     @classmethod
@@ -150,6 +159,7 @@ class RunSnapshot(BaseModel):
         session_id: str | None = None,
         user_id: str | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
+        traceparent: str | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> "RunSnapshot":
         """Return a PENDING run that was never saved. `ValueError` for a run id that is unfit for keys and URLs."""
@@ -157,6 +167,7 @@ class RunSnapshot(BaseModel):
             raise ValueError(f"{run_id!r} is no run id: 1 to 128 letters, digits, '_', '.' or '-'.")
         return cls(
             schema_number=SNAPSHOT_SCHEMA,
+            traceparent=traceparent,
             output=RunOutput(
                 run_id=run_id or new_run_id(),
                 agent_name=agent_name,

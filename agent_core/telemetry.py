@@ -12,12 +12,15 @@ from types import MappingProxyType
 # double nothing.
 EVENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        # found: the status that the snapshot has: PENDING at the start, PAUSED after a pause, RUNNING after a death
+        # found: the status that the snapshot has: PENDING at the start, PAUSED after a pause, RUNNING after a death,
+        # ERROR if it is retried
         "run.claimed": ("run_id", "epoch", "agent", "step", "found"),
         "run.saving": ("run_id", "step", "status"),
         "run.saved": ("run_id", "step", "status"),
         # status: as the run was left, or lost (to another worker, or with the store), or parked
         "run.left": ("run_id", "agent", "step", "status", "age_seconds"),
+        # From outside, by whoever does not hold the run: cancelled, expired or buried; with where its spans belong.
+        "run.ended": ("run_id", "agent", "step", "status", "age_seconds", "traceparent", "trace_began_at"),
         "model.asked": ("run_id", "step", "agent", "model"),
         # outcome: answered, failed, or stopped (nobody listens any more)
         "model.answered": (
@@ -37,6 +40,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("run_id", "step", "tool_call_id", "pool", "tool_name", "attempt", "outcome"),
             *("verdict", "turnaround_seconds"),
         ),
+        "sandbox.started": ("pool", "sandbox_level"),  # a process for a call stands behind its wall
+        "sandbox.refused": ("pool", "reason"),  # start: no worker could be; process: none for a call
         "sweep.looked": ("kind", "found", "pool"),  # pool: None for what no pool executes
         "lease.lost": ("kind",),  # run or call
     }
@@ -46,9 +51,18 @@ Listener = Callable[[str, Mapping[str, object]], None]
 _listeners: list[Listener] = []
 
 
-def listen(listener: Listener) -> None:
-    """Have the listener told of every event of this process from now on, in the thread where it happens."""
+def listen(listener: Listener) -> Callable[[], None]:
+    """Have the listener told of every event of this process from now on, in the thread where it happens.
+
+    Returns what ends that; a repeat of it does nothing.
+    """
     _listeners.append(listener)
+
+    def end() -> None:
+        if listener in _listeners:
+            _listeners.remove(listener)
+
+    return end
 
 
 def emit(event: str, **fields: object) -> None:

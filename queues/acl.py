@@ -21,6 +21,7 @@ FLOWER = f"{PREFIX}flower"
 GATEWAY = f"{PREFIX}gateway"
 OPERATOR = f"{PREFIX}operator"
 PRODUCER = f"{PREFIX}producer"
+SCALER = f"{PREFIX}scaler"
 _POOL = f"{PREFIX}pool-"
 
 _CONNECTION = "+ping +client|setname +client|setinfo"
@@ -84,6 +85,7 @@ def roles(
         Role(GATEWAY, "the HTTP gateway", broker.connection + _gateway(durability, pools, http_pools)),
         Role(FLOWER, "Flower", broker.connection + broker.watching(pools)),
         Role(OPERATOR, "errandry doctor", broker.connection + _operator(broker, pools)),
+        Role(SCALER, "KEDA", broker.connection + _scaler(pools)),
     ]
 
 
@@ -175,7 +177,8 @@ def _producer(durability: Durability) -> tuple[str, ...]:
         *_CONFIRMATION[durability],
         _selector(f"{_RUN_STATE} +xread", *own),
         _selector("+hgetall", f"%R~{keys.AGENTS}", f"%R~{keys.TOOLS}"),
-        _selector("+evalsha", *own, keys.AGENTS, *agents_queues(), pool_queue("*")),
+        _selector("+evalsha", *own, keys.AGENTS, keys.STATES, *agents_queues(), pool_queue("*")),
+        _selector("+hincrby +hset", keys.STATES),
         _selector("+lpush", *(f"%W~{queue}" for queue in (*agents_queues(), pool_queue("*")))),
         _selector("+llen", f"%R~{pool_queue('*')}"),
         _selector("+lpush +ltrim", keys.WEBHOOKS_WAKE),
@@ -190,9 +193,12 @@ def _gateway(durability: Durability, pools: Sequence[str], http_pools: Sequence[
         *_producer(durability),
         _selector("+brpop", keys.WEBHOOKS_WAKE),
         _selector("+zcard", *(f"%R~{key}" for key in (keys.RUNS, keys.EXPIRING, keys.DEAD, keys.WEBHOOKS))),
+        _selector("+hgetall +hmget", f"%R~{keys.STATES}", f"%R~{keys.COUNTS}"),
+        _selector("+zcard +zrandmember", f"%R~{keys.pool_due('*')}"),
         # Messages hold ids only, and the gateway is trusted with all runs.
         _selector("+llen +lindex", *(f"%R~{queue}" for queue in _all_queues(pools))),
         *(rule for pool in http_pools for rule in _for_executors(pool)),
+        *([_selector("+evalsha +hget +hset +hincrby +pexpire", f"{keys.COUNTS}*")] if http_pools else []),
     )
 
 
@@ -213,6 +219,12 @@ def _operator(broker: _Broker, pools: Sequence[str]) -> tuple[str, ...]:
         *("+info", "+config|get", "+client|list", "+acl|whoami"),
         _selector(_READING, "%R~errandry:*"),
     )
+
+
+def _scaler(pools: Sequence[str]) -> tuple[str, ...]:
+    """Counts what waits for the pools, as KEDA does it: by EVAL, for which Redis asks more than the right to read."""
+    queues = [queue for pool in pools for queue in pool_queues(pool)]
+    return ("+hello", *([_selector("+eval +type +llen", *queues)] if queues else []))
 
 
 def _held(queue: str) -> tuple[str, str]:

@@ -58,6 +58,7 @@ class Approvals:
                 keys.DUE,
                 continuation.queue,
                 keys.DEADLINES,
+                keys.STATES,
             ],
             [
                 tool_call_id,
@@ -67,5 +68,6 @@ class Approvals:
                 run_id,
                 milliseconds(self._timing.repush_seconds),
                 continuation.render(),
+                keys.answered_without(pool, late.outcome),
             ],
         )

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import aclosing, suppress
+from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
@@ -255,7 +256,9 @@ class AsyncClient:
 
     async def _in_thread(self, command: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, partial(command, *args, **kwargs))
+        # With the caller's context: the span that is active there is the one that a submit belongs to.
+        carried = partial(copy_context().run, command, *args, **kwargs)
+        return await loop.run_in_executor(self._threads, carried)
 
     async def _carried_out(self, steps: Waits[T], timeout: float | None) -> T:  # noqa: ASYNC109 - as in the sync client
         stores = self._stores

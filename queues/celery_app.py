@@ -17,25 +17,32 @@ from kombu.exceptions import SerializerNotInstalled
 from kombu.serialization import registry
 
 from queues import transport
+from queues.broker_address import broker_url, broker_use_ssl, transport_options
 from queues.settings import Settings
+from queues.store_address import StoreAddress
 from queues.topology import AGENTS_QUEUE, WATCHERS, agents_queues, pool_queue, pool_queues, unacked_keys
 
 # Longer than any lease: the sweep repairs within seconds, Kombu's own redelivery is only the last resort.
 _VISIBILITY_SECONDS = 3600
 
-# What workers answer of what Celery lets others ask of them. The rest are orders (stop, revoke, consume less, write a
-# dump), and Redis cannot tell an order from a question: whoever may look on could give them.
+# What workers answer of what Celery lets others ask of them. The rest are orders (revoke, consume less, write a dump),
+# and Redis cannot tell an order from a question: whoever may look on could give them. Of these only the one to leave is
+# taken: it drains, nothing is lost by it, and a supervisor starts the worker again.
 _ANSWERED = {
     *("ping", "stats", "conf", "report", "clock", "registered", "active", "reserved", "scheduled", "revoked"),
-    *("query_task", "active_queues", "enable_events", "heartbeat"),
+    *("query_task", "active_queues", "enable_events", "heartbeat", "shutdown"),
 }
+_NOT_TAKEN = (
+    "Errandry's workers take no order but to shut down: set concurrency and limits in errandry.toml, and end runs with "
+    "`errandry cancel RUN`."
+)
 
 
 def agent_app(settings: Settings) -> Celery:
     """The app of agent workers: it consumes the agents' lanes."""
     app = _app(settings, queues=agents_queues(), default=AGENTS_QUEUE)
     app.conf.worker_concurrency = settings.agent_concurrency
-    _take_no_orders()
+    _take_few_orders()
     return app
 
 
@@ -43,26 +50,25 @@ def tool_app(settings: Settings, pool: str) -> Celery:
     """The app of one pool's tool workers: it consumes that pool's lanes and nothing else."""
     app = _app(settings, queues=pool_queues(pool), default=pool_queue(pool))
     app.conf.worker_concurrency = settings.pools[pool].concurrency
-    _take_no_orders()
+    _take_few_orders()
     return app
 
 
 def watching_app(settings: Settings) -> Celery:
     """The app of Flower: it consumes nothing and knows all queues by name."""
     queues = [*agents_queues(), *(queue for pool in settings.pools for queue in pool_queues(pool))]
-    app = _app(settings, queues=queues, default=AGENTS_QUEUE)
     # It holds no message of the agents' queue, and its Redis user may not look at those that are held.
-    app.conf.broker_transport_options = _transport_options(WATCHERS)
-    return app
+    return _app(settings, queues=queues, default=AGENTS_QUEUE, held=WATCHERS)
 
 
-def _app(settings: Settings, *, queues: list[str], default: str) -> Celery:
+def _app(settings: Settings, *, queues: list[str], default: str, held: str | None = None) -> Celery:
     if settings.redis_url is None:
         raise ValueError("settings without redis_url: resolve the embedded server's URL first")
+    address = StoreAddress.of(settings.redis_url.get_secret_value())
     # Celery advises to cancel running tasks when the broker is lost. We leave them be on purpose: the claim turns a
     # redelivered copy away, and a paid model call is not thrown away at every blip.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
-    app = Celery("errandry", broker=_broker_url(settings.redis_url.get_secret_value()), set_as_current=False)
+    app = Celery("errandry", broker=broker_url(address), set_as_current=False)
     transport.use(app)
     _close_other_serializers()
     app.conf.update(
@@ -91,14 +97,20 @@ def _app(settings: Settings, *, queues: list[str], default: str) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options=_transport_options(default),
+        broker_use_ssl=broker_use_ssl(address),
+        broker_transport_options={**_transport_options(held or default), **transport_options(address)},
     )
     return app
 
 
-def _take_no_orders() -> None:
+def _take_few_orders() -> None:
     for command in Panel.data.keys() - _ANSWERED:
-        del Panel.data[command]
+        Panel.data[command] = _refuse
+
+
+def _refuse(_state: object, **_: object) -> dict[str, str]:
+    """Whoever asked hears why; without an answer Flower would not know, and say that the reason is unknown."""
+    return {"error": _NOT_TAKEN}
 
 
 def _close_other_serializers() -> None:
@@ -127,10 +139,3 @@ def _transport_options(queue: str) -> dict[str, object]:
         "health_check_interval": 10,
         "max_connections": 20,
     }
-
-
-def _broker_url(url: str) -> str:
-    """Kombu's spelling of a unix socket differs from redis-py's."""
-    if url.startswith("unix://"):
-        return url.replace("unix://", "redis+socket://", 1)
-    return url

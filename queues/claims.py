@@ -65,7 +65,7 @@ class Claims:
         """The lease of a run that can go on, or why not: held, waiting, finished, unknown, or deadly to its holders."""
         verdict, *rest = self._scripts.row(
             "claim_run",
-            [keys.run(run_id), keys.DUE, keys.DEADLINES],
+            [keys.run(run_id), keys.DUE, keys.DEADLINES, keys.STATES],
             [run_id, one_claim_by(owner), milliseconds(self._timing.lease_seconds)],
         )
         match verdict:
@@ -84,6 +84,10 @@ class Claims:
                 return verdict
             case _:
                 raise ValueError(f"claim_run answered {verdict!r}")
+
+    def step(self, run_id: str) -> str | None:
+        """The step at which a run was saved last; None if it was not saved since its start."""
+        return fields(self._connection, keys.run(run_id), "step")[0]
 
     def renewal(self, run: ClaimedRun) -> ScriptCall:
         """One heartbeat: whether the run is still this worker's, and still wanted."""
@@ -133,7 +137,14 @@ class Claims:
             continuation_envelope(run.agent, run.run_id, snapshot.step, run.lane).render(),
             milliseconds(self._timing.people_seconds) if _waits_for_people(snapshot) else "",
         ]
-        more_keys = [keys.DUE, agents_queue(run.lane), keys.DEADLINES, keys.WEBHOOKS, keys.WEBHOOKS_WAKE]
+        more_keys = [
+            keys.DUE,
+            agents_queue(run.lane),
+            keys.DEADLINES,
+            keys.WEBHOOKS,
+            keys.WEBHOOKS_WAKE,
+            keys.STATES,
+        ]
         return self._save("pause_run", more_keys, run, snapshot, specifics, events)
 
     def finish(self, run: ClaimedRun, snapshot: RunSnapshot, events: Sequence[RunEvent]) -> ClaimedRun:
@@ -152,6 +163,7 @@ class Claims:
             keys.session(session_id),
             keys.WEBHOOKS,
             keys.WEBHOOKS_WAKE,
+            keys.STATES,
         ]
         return self._save("finish_run", more_keys, run, snapshot, specifics, events)
 
@@ -171,7 +183,7 @@ class Claims:
         envelope = continuation_envelope(run.agent, run.run_id, run.snapshot.step, run.lane)
         word = self._scripts.word(
             "release_run",
-            [keys.run(run.run_id), keys.DUE, envelope.queue],
+            [keys.run(run.run_id), keys.DUE, envelope.queue, keys.STATES],
             [run.run_id, run.epoch, envelope.render(), milliseconds(self._timing.repush_seconds)],
         )
         return word == "released"
@@ -179,7 +191,7 @@ class Claims:
     def _park(self, run_id: str, reason: str, *, epoch: str) -> None:
         self._scripts.run(
             "park_run",
-            [keys.run(run_id), keys.DUE],
+            [keys.run(run_id), keys.DUE, keys.STATES],
             [run_id, epoch, reason, milliseconds(self._timing.parked_seconds)],
         )
 

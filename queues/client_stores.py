@@ -14,11 +14,12 @@ from agent_core.events import RunEvent
 from agent_core.run import RunOutput, RunSnapshot, new_run_id
 from agent_core.tools.execution import ToolExecution
 from queues.carrying import T, result_of
-from queues.connections import Durability, connect, translated_errors, written_through
+from queues.connections import Durability, connect, translated_errors
 from queues.dead_letters import DeadLetters
 from queues.errors import NotRequeueableError
 from queues.event_stream import follow, with_calls
 from queues.executing import lone_call, text_of
+from queues.lasting_writes import written_through
 from queues.lone_calls import LoneCall, LoneCalls
 from queues.new_runs import check_new_run
 from queues.offers import Offers
@@ -28,6 +29,7 @@ from queues.run_list import RunList
 from queues.runs import Runs
 from queues.timing import Timing
 from queues.topology import Lane
+from queues.tracing import traceparent_here
 from queues.waiting import Waits, answered, awaited
 from queues.waiting_runs import WaitingRun, waiting_runs
 
@@ -89,6 +91,7 @@ class Stores:
             session_id=session_id,
             user_id=user_id,
             metadata=metadata,
+            traceparent=traceparent_here(),
         )
         with self._lasting_runs() as runs:
             run_id = runs.create(

@@ -19,13 +19,21 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
     NoPermissionError,
     ReadOnlyError,
     ResponseError,
 )
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
-from queues.errors import StoreRefusedError, StoreUnreachableError
+from queues.errors import SettingsError, StoreRefusedError, StoreUnreachableError
+from queues.sentinels import async_primary_pool, primary_pool
+from queues.server_kinds import CLUSTER, UNFIT, mode_of
+from queues.store_address import StoreAddress, shown
 
 T = TypeVar("T")
 Durability: TypeAlias = Literal["everysec", "fsync", "replica"]
@@ -35,11 +43,12 @@ RETRIES = 3
 _MOST_WAITING = 10_000
 # What was computed is kept for so long while Redis is away; a run in that state costs a thread and its snapshot.
 PATIENCE_SECONDS = 900.0
-_CONFIRM_MS = 5000
 # By their text, because older servers wrap them into an error of the script they happened in.
 _OUT_OF_MEMORY, _DISK_FULL, _READ_ONLY = "command not allowed when used memory", "MISCONF", "READONLY"
 _NO_REPLICAS = "NOREPLICAS"
-_NO_WRITES_NOW = (_OUT_OF_MEMORY, _DISK_FULL, _READ_ONLY, _NO_REPLICAS, "read only replica")
+# Also said where a primary becomes a replica: to those who wait there, and to whoever asks before it has its data.
+_DEMOTED = ("read only replica", "UNBLOCKED", "Link with MASTER is down")
+_NO_WRITES_NOW = (_OUT_OF_MEMORY, _DISK_FULL, _READ_ONLY, _NO_REPLICAS, *_DEMOTED)
 _SETTING = "redis_url (or ERRANDRY_REDIS_URL)"
 
 
@@ -51,20 +60,27 @@ def connect(
     connect_timeout_seconds: float = 3.0,
     max_connections: int = _MOST_WAITING,
 ) -> redis.Redis:
-    """A client for `url`; it connects at the first command, and answers come as text.
+    """A client for `url`; it connects at the first command, and answers come as text. SettingsError for a wrong URL.
 
     A blocking command must ask for less than `socket_timeout_seconds`. A command whose answer was lost is sent again
-    up to three times, so it must bear repetition. Options in the URL's query win over these.
+    up to three times, so it must bear repetition. Options in the URL's query win over these. Behind Sentinel each
+    connection leads to the server that is the primary when it is made.
     """
-    return redis.Redis.from_url(
-        url,
-        client_name=client_name,
-        max_connections=max_connections,
-        socket_timeout=socket_timeout_seconds,
-        socket_connect_timeout=connect_timeout_seconds,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
-        **_options(url),
-    )
+    address = _address(url)
+    options = {
+        "client_name": client_name,
+        "max_connections": max_connections,
+        "socket_timeout": socket_timeout_seconds,
+        "socket_connect_timeout": connect_timeout_seconds,
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
+        **_options(address),
+    }
+    if address.service is not None:
+        return redis.Redis.from_pool(primary_pool(address, **options))
+    kind: Any = redis.SSLConnection if address.tls else redis.Connection
+    if address.path is not None:
+        kind = redis.UnixDomainSocketConnection
+    return redis.Redis.from_pool(redis.ConnectionPool(kind, **options, **_place(address)))
 
 
 def aconnect(url: str, *, client_name: str | None = None, as_text: bool = True) -> redis.asyncio.Redis:
@@ -72,21 +88,44 @@ def aconnect(url: str, *, client_name: str | None = None, as_text: bool = True) 
 
     Whoever waits holds a connection for as long, so how many there are is for the caller to bound.
     """
-    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
-        url,
-        client_name=client_name,
-        max_connections=_MOST_WAITING,
-        socket_timeout=10.0,
-        socket_connect_timeout=3.0,
-        retry=AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
-        **{**_options(url), "decode_responses": as_text},
-    )
-    return client
+    address = _address(url)
+    options = {
+        "client_name": client_name,
+        "max_connections": _MOST_WAITING,
+        "socket_timeout": 10.0,
+        "socket_connect_timeout": 3.0,
+        "retry": AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
+        **_options(address),
+        "decode_responses": as_text,
+    }
+    if address.service is not None:
+        return redis.asyncio.Redis.from_pool(async_primary_pool(address, **options))
+    kind: Any = redis.asyncio.SSLConnection if address.tls else redis.asyncio.Connection
+    if address.path is not None:
+        kind = redis.asyncio.UnixDomainSocketConnection
+    return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(kind, **options, **_place(address)))
 
 
-def _options(url: str) -> dict[str, Any]:
-    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
+def _address(url: str) -> StoreAddress:
+    try:
+        return StoreAddress.of(url)
+    except ValueError as error:
+        raise SettingsError(f"{_SETTING} {error}.") from None
+
+
+def _place(address: StoreAddress) -> dict[str, Any]:
+    if address.path is not None:
+        return {"path": address.path}
+    ((host, port),) = address.places
+    return {"host": host, "port": port, **address.tls}
+
+
+def _options(address: StoreAddress) -> dict[str, Any]:
+    keepalive = {} if address.path is not None else {"socket_keepalive": True}
     return {
+        "db": address.database,
+        "username": address.username,
+        "password": address.password,
         "decode_responses": True,
         # A pool may write any bytes where others read; they reach whoever judges them, as text that is no JSON.
         "encoding_errors": "surrogateescape",
@@ -94,6 +133,7 @@ def _options(url: str) -> dict[str, Any]:
         "protocol": 2,
         "health_check_interval": 10,
         **keepalive,
+        **address.options,
     }
 
 
@@ -123,51 +163,27 @@ def takes_no_writes(error: ResponseError) -> bool:
     return any(text in str(error) for text in _NO_WRITES_NOW)
 
 
-@contextmanager
-def written_through(connection: redis.Redis, durability: Durability) -> Iterator[redis.Redis]:
-    """A connection for writes that are where `durability` wants them when the block ends.
-
-    On the server's disk (`fsync`), or also with a replica (`replica`), which then survive the loss of the server as
-    long as that replica takes its place.
-    """
-    if durability == "everysec":
-        yield connection
-        return
-    # WAIT and WAITAOF wait for what their own connection wrote, so both have to use the same one.
-    with connection.client() as single:  # type: ignore[no-untyped-call]
-        yield single
-        if durability == "replica":
-            if single.wait(1, _CONFIRM_MS) < 1:
-                raise StoreUnreachableError(
-                    f"Redis at {address_of(connection)} stored the write, but no replica confirmed it within "
-                    f"{_CONFIRM_MS / 1000:g} s; submit again with the same idempotency_key."
-                )
-            return
-        try:
-            (local, _) = single.waitaof(1, 0, _CONFIRM_MS)
-        except ResponseError as error:
-            raise StoreRefusedError(
-                f"Redis at {address_of(connection)} stored the write but cannot confirm that it is on disk ({error}); "
-                'set appendonly yes there (WAITAOF needs Redis 7.2 or Valkey), or durability = "everysec".'
-            ) from error
-        if local < 1:
-            raise StoreUnreachableError(
-                f"Redis at {address_of(connection)} stored the write, but it was not on disk within "
-                f"{_CONFIRM_MS / 1000:g} s; submit again with the same idempotency_key."
-            )
-
-
 def address_of(connection: redis.Redis) -> str:
-    """Where the client connects to, without user and password."""
-    options = connection.connection_pool.connection_kwargs
+    """Where the client connects to, without user and password; behind Sentinel, where it asks."""
+    pool = connection.connection_pool
+    options = pool.connection_kwargs
     place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    if isinstance(pool, SentinelConnectionPool):
+        asked = ",".join(map(shown, pool.sentinel_manager.places))
+        place = f"{asked}/{pool.service_name}"
     return f"{place}/{options.get('db', 0)}"
 
 
 def check(connection: redis.Redis) -> None:
-    """Returns if Redis answers and accepts this user; raises `StoreUnreachableError` or `StoreRefusedError`."""
+    """Returns if Redis answers, accepts this user and can keep runs.
+
+    Raises `StoreUnreachableError`, or `StoreRefusedError` also for a node of a cluster and for a Sentinel.
+    """
     with translated_errors(connection):
         connection.ping()
+        mode = mode_of(connection)
+    if mode in UNFIT:
+        raise StoreRefusedError(f"Redis at {address_of(connection)} {UNFIT[mode]}")
 
 
 @contextmanager
@@ -200,10 +216,15 @@ def translated_errors(connection: redis.Redis) -> Iterator[None]:
 
 def _refusal(error: Exception) -> str | None:
     text = str(error)
+    cluster = isinstance(error, MovedError | ClusterDownError | ClusterCrossSlotError)
+    if cluster and not isinstance(error, MasterDownError):  # which any replica may say
+        return UNFIT[CLUSTER]
     if isinstance(error, AuthenticationError | AuthorizationError):
         return f"refused user or password; mend them in {_SETTING}."
     if isinstance(error, NoPermissionError):
-        return f"does not permit this to the user in {_SETTING} ({text}); grant it, or name another user."
+        # What a pipeline was refused begins with the command, and so with what was to be written.
+        said = text.rpartition(" caused error: ")[2]
+        return f"does not permit this to the user in {_SETTING} ({said}); grant it, or name another user."
     if _OUT_OF_MEMORY in text:
         return "is out of memory and refuses writes; raise its maxmemory, or delete old runs."
     if isinstance(error, ReadOnlyError):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from queues import keys
 from queues.calls import CallAddress
-from queues.envelopes import call_envelope
+from queues.envelopes import call_envelope, stretch_task
 from queues.errors import DeadLetterNotFoundError
 from queues.replies import fields, newest
 from queues.scripts import Scripts
@@ -87,9 +87,10 @@ class DeadLetters:
         address = CallAddress(
             str(letter.pool), letter.run_id, int(letter.step or 0), str(letter.tool_call_id), str(letter.tool_name)
         )
-        (lane,) = fields(self._connection, address.part, "lane")
+        lane, stretch = fields(self._connection, address.part, "lane", "stretch")
         ids = (address.run_id, address.step, address.tool_call_id)
-        envelope = call_envelope(address.pool, address.tool_name, ids, lane_named(lane), parent_id=address.run_id)
+        parent_id = stretch_task(address.run_id, stretch)
+        envelope = call_envelope(address.pool, address.tool_name, ids, lane_named(lane), parent_id=parent_id)
         word = self._scripts.word(
             "requeue_call",
             [address.part, address.due, envelope.queue, keys.DEAD, keys.DEAD_LETTERS],

@@ -19,6 +19,7 @@ from agent_core.tools.execution import (
     UserInput,
     parse_answer,
 )
+from queues.envelopes import stretch_task
 from queues.parts import Part
 from queues.protocol import CallRequest
 from queues.stored_runs import StoredRun
@@ -52,7 +53,13 @@ def with_decision(call: ToolExecution, answers: Sequence[str | None]) -> ToolExe
 
 
 def approved_part(
-    run: StoredRun, call: ToolExecution, answer: Confirmation, *, request: str, queue_ms: str | None
+    run: StoredRun,
+    call: ToolExecution,
+    answer: Confirmation,
+    *,
+    request: str,
+    queue_ms: str | None,
+    stretch: str | None,
 ) -> str:
     """The part of the call's pool with this one call, as `hand_out_approved` of the scripts wants it.
 
@@ -68,7 +75,7 @@ def approved_part(
         run_id=snapshot.run_id,
         step=call.step,
         lane=run.lane,
-        parent_id=snapshot.run_id,
+        parent_id=stretch_task(snapshot.run_id, stretch),
         calls=(approved,),
         queue_seconds=None if queue_ms is None else int(queue_ms) / 1000,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import redis
@@ -10,6 +11,7 @@ import redis
 from agent_core.cancelling import cancel
 from agent_core.events import RunCancelled, RunError, RunEvent
 from agent_core.run import RunSnapshot, RunStatus
+from agent_core.telemetry import emit
 from agent_core.tools.execution import CallOutcome, CallResult
 from queues import keys
 from queues.dead_letters import DeadLetter
@@ -55,6 +57,7 @@ class Endings:
                 keys.DEAD_LETTERS,
                 keys.WEBHOOKS,
                 keys.WEBHOOKS_WAKE,
+                keys.STATES,
             ],
             [
                 snapshot.version,
@@ -68,11 +71,26 @@ class Endings:
                 stored_event(ending.event),
             ],
         )
+        if word == "ended":
+            _tell_ended(snapshot)
         match word:
             case "ended" | "requested" | "finished" | "missing" | "changed":
                 return word
             case _:
                 raise ValueError(f"end_run answered {word!r}")
+
+
+def _tell_ended(snapshot: RunSnapshot) -> None:
+    emit(
+        "run.ended",
+        run_id=snapshot.run_id,
+        agent=snapshot.output.agent_name,
+        step=snapshot.step,
+        status=snapshot.status.value,
+        age_seconds=(datetime.now(UTC) - snapshot.output.created_at).total_seconds(),
+        traceparent=snapshot.traceparent,
+        trace_began_at=snapshot.trace_began_at,
+    )
 
 
 def cancelled(snapshot: RunSnapshot, *, reason: str) -> Ending:

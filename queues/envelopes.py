@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,6 +110,14 @@ def continuation_envelope(agent_name: str, run_id: str, step: int, lane: Lane) -
     )
 
 
+def stretch_task(run_id: str, stretch: str | None) -> str:
+    """The id of the task that handed calls out: the start of their run, or the continuation after the step `stretch`.
+
+    A pool can write what it likes there, so whatever is no step stands for the start.
+    """
+    return f"{run_id}:{stretch}" if re.fullmatch(r"[0-9]{1,9}", stretch or "") else run_id
+
+
 def call_envelope(pool: str, tool_name: str, ids: Sequence[str | int], lane: Lane, *, parent_id: str) -> Envelope:
     """The message that hands a tool call to its pool; `ids` are run_id, step and tool_call_id, nothing else."""
     run_id, step, tool_call_id = ids
@@ -118,6 +127,7 @@ def call_envelope(pool: str, tool_name: str, ids: Sequence[str | int], lane: Lan
         args=tuple(ids),
         task_id=f"{run_id}:{step}:{tool_call_id}",
         root_id=str(run_id),
-        parent_id=parent_id,
+        # A call without a run (step 0) hangs under nothing.
+        parent_id=parent_id if step else None,
         shown_args=f"run={run_id} step={step} tool={tool_name}",
     )

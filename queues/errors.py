@@ -48,9 +48,13 @@ class UnknownToolError(QueueError, LookupError):
 class CallRefusedError(QueueError, ValueError):
     """A call cannot be sent to its pool as it is; the sentence says why. Nothing was sent."""
 
+    holds_payload = True
+
 
 class CallFailedError(QueueError):
     """A call that was sent to its pool ended in another way than by succeeding; `content` says what came of it."""
+
+    holds_payload = True
 
     def __init__(self, message: str, *, outcome: CallOutcome, content: str) -> None:
         super().__init__(message)

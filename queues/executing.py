@@ -14,6 +14,7 @@ from queues.errors import CallFailedError, CallRefusedError, WaitTimeoutError
 from queues.lone_calls import LoneCall
 from queues.offers import Offers
 from queues.protocol import CallRequest
+from queues.tracing import traceparent_here
 
 NO_STEP = 0
 
@@ -51,6 +52,7 @@ def lone_call(
             max_attempts=offer.max_attempts,
             backoff_seconds=offer.backoff_seconds,
             on_lost=offer.on_lost,
+            traceparent=traceparent_here(),
         )
         size = len(request.model_dump_json(include={"tool_args"}))
     except (ValidationError, ValueError) as error:

@@ -20,7 +20,7 @@ import redis
 from agent_core.tools.execution import CallResult
 from queues import keys
 from queues.calls import CallAddress, Calls, ClaimedCall
-from queues.envelopes import call_envelope
+from queues.envelopes import call_envelope, stretch_task
 from queues.protocol import CallRequest
 from queues.replies import fields, now_ms
 from queues.scripts import Scripts
@@ -34,18 +34,21 @@ LEVEL = "external"
 """The sandbox level of what is executed elsewhere: nobody here knows of any wall."""
 
 _NOBODY = ""  # an epoch that no claim has, so that whatever is written under it is refused, and counted
+_HELD = ("claimed", "executing")
 
 
 @dataclass(frozen=True)
 class LentCall:
     """A call as an executor has it, or had it, or says that it has it: the token of its lease, and since when.
 
-    The store refuses whatever is done under a lease that is not held.
+    `is_held` says whether it was the executor's when it was looked at. The store refuses whatever is done under a lease
+    that is not held, but for an answer that is given again.
     """
 
     call: ClaimedCall
     lease: str
     begun_ms: int
+    is_held: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ class ExecutorCalls:
         """The call again, as its lease has it; None if the pool has no such call (any more)."""
         token = _Token.read(lease)
         address = CallAddress(pool, run_id, step, tool_call_id, token.tool_name)
-        names = [f"{name}:{tool_call_id}" for name in ("request", "owner", "epoch", "attempts", "queued")]
-        stored, owner, epoch, attempts, queued, agent, lane = fields(
+        names = [f"{name}:{tool_call_id}" for name in ("request", "state", "owner", "epoch", "attempts", "queued")]
+        stored, state, owner, epoch, attempts, queued, agent, lane = fields(
             self._connection, keys.part(pool, run_id, step), *names, "agent", "lane"
         )
         if stored is None:
@@ -113,7 +116,7 @@ class ExecutorCalls:
             lane=lane_named(lane),
             attempt=int(attempts or 0),
         )
-        return LentCall(call, lease, token.begun_ms)
+        return LentCall(call, lease, token.begun_ms, is_held=holds and state in _HELD)
 
     def executor_of(self, lease: str) -> str:
         """Whose lease it is, as the lease says."""
@@ -148,7 +151,9 @@ class ExecutorCalls:
         """Give the call back to the head of its queue, as if nobody had taken it: it was not executed."""
         call, address = lent.call, lent.call.address
         ids = (address.run_id, address.step, address.tool_call_id)
-        envelope = call_envelope(address.pool, address.tool_name, ids, call.lane, parent_id=address.run_id)
+        (stretch,) = fields(self._connection, address.part, "stretch")
+        parent_id = stretch_task(address.run_id, stretch)
+        envelope = call_envelope(address.pool, address.tool_name, ids, call.lane, parent_id=parent_id)
         word = self._scripts.word(
             "release_call",
             [address.part, address.due, pool_queue(address.pool, call.lane)],

@@ -18,6 +18,8 @@ DEAD = "errandry:dead"  # id of a dead letter -> buried
 DEAD_LETTERS = "errandry:dead:letters"  # hash: id of a dead letter -> what it is and why (JSON)
 REFUSED = "errandry:refused"  # list: letters of messages that agent workers refused, until the sweep collects them
 AGENTS = "errandry:agents"  # hash: agent name -> announced until
+STATES = "errandry:states"  # hash: how many runs are in a status, ended in one, were submitted; see answered_without
+COUNTS = "errandry:counts"  # hash: what agent workers and gateways have counted, see counting.py
 TOOLS = "errandry:tools"  # hash: tool name -> <announced until> and which pool executes it by what rules (JSON)
 
 # What producers may touch, by name and by beginning: runs with what belongs to them, but no sessions.
@@ -65,6 +67,21 @@ def idempotency(key: str) -> str:
 def session(session_id: str) -> str:
     """Sorted set: run_id -> finished, the completed runs of a session."""
     return f"errandry:session:{session_id}"
+
+
+def answered_without(pool: str, outcome: str) -> str:
+    """Field of `STATES`: how many calls of a pool were answered so without it, because people did not let it."""
+    return f"{outcome}:{pool}"
+
+
+def counts(pool: str | None) -> str:
+    """Hash: what a pool's workers (None: agent workers and gateways) have counted."""
+    return COUNTS if pool is None else f"{part_prefix(pool)}counts"
+
+
+def counted(pool: str | None, process: str) -> str:
+    """Hash, kept for a while: how far a process of theirs has told what it counted."""
+    return f"{counts(pool)}:{process}"
 
 
 def part_prefix(pool: str) -> str:

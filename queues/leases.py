@@ -55,12 +55,20 @@ class Lease:
         self.give_back = give_back
         self.stopped = threading.Event()
         self.standing: Standing = "held"
+        self._is_done = False
+
+    def done(self) -> None:
+        """The holder's last word is written down; that nothing is held from then on is no loss."""
+        self._is_done = True
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was lost before its holder was done."""
+        return self.standing == "lost" and not self._is_done
 
     def note(self, standing: Standing) -> None:
         """Remember a changed standing and wake whoever waits for it."""
         if standing != "held" and self.standing != "handed back":
-            if standing == "lost" != self.standing:
-                emit("lease.lost", kind=self.renewal.name.removeprefix("renew_"))
             self.standing = standing
             self.stopped.set()
 
@@ -96,6 +104,9 @@ class LeaseKeeper:
             with self._lock:
                 del self._held[lease]
                 self._tell_stand_in()
+            # Only now: a heartbeat under way while the holder was done finds nothing held either.
+            if lease.is_lost:
+                emit("lease.lost", kind=renewal.name.removeprefix("renew_"))
 
     def at_each_beat(self, work: Callable[[], object]) -> None:
         """Have something told to Redis with each heartbeat from now on."""

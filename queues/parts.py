@@ -14,6 +14,7 @@ from queues.envelopes import call_envelope
 from queues.protocol import CallRequest, due_member, unapproved_member
 from queues.timing import milliseconds
 from queues.topology import Lane
+from queues.tracing import traceparent_here
 
 if TYPE_CHECKING:  # producers render approved calls, and need none of what a tool brings along
     from agent_core.tools.function import Function
@@ -68,6 +69,9 @@ class Part:
             rendered["lane"] = self.lane
         if self.pool is not None:
             rendered["due"] = keys.pool_due(self.pool)
+        if self.parent_id != self.run_id:
+            # Whoever publishes a call again lets it hang under the same task.
+            rendered["stretch"] = self.parent_id.removeprefix(f"{self.run_id}:")
         if self.queue_seconds is not None:
             rendered["queue_ms"] = milliseconds(self.queue_seconds)
         if self.pool is not None and self.needs_approval:
@@ -136,4 +140,5 @@ def _request(run_id: str, call: ToolExecution, function: Function) -> CallReques
         max_attempts=function.max_attempts,
         backoff_seconds=function.backoff_seconds,
         on_lost=function.on_lost,
+        traceparent=traceparent_here(),
     )

@@ -6,10 +6,11 @@ import json
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from queues.errors import SettingsError
 from queues.server_config import write_private
+from queues.store_address import StoreAddress
 
 FILE_NAME = "redis-users.json"
 
@@ -46,12 +47,13 @@ def complete_passwords(path: Path, users: Iterable[str]) -> dict[str, str]:
 
 def names_user(url: str) -> bool:
     """Whether a URL says by itself as whom to connect."""
-    parts = urlsplit(url)
-    return bool(parts.username or parts.password)
+    address = StoreAddress.of(url)
+    return bool(address.username or address.password)
 
 
 def as_user(url: str, user: str, password: str) -> str:
     """The same address with credentials."""
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{place}"))
+    scheme, _, rest = url.partition("://")
+    end = min((place for place in map(rest.find, "/?#") if place >= 0), default=len(rest))
+    places = rest[:end].rpartition("@")[2]
+    return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{places}{rest[end:]}"

@@ -30,6 +30,8 @@ class CallRequest(BaseModel):
     max_attempts: int = 1
     backoff_seconds: float = 1.0
     on_lost: Literal["report", "retry"] = "report"
+    # Under which span it was handed out, where somebody traces. Releases that do not know it refuse a request with it.
+    traceparent: str | None = None
 
     def stored(self) -> str:
         """The form in the part, whose key and field names say already which call it is; defaults are left out."""

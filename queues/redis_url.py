@@ -5,13 +5,16 @@ It starts no server. What it returns holds a password: it is for connections onl
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from queues.acl import PRODUCER, Role, roles
-from queues.connections import connect
+from queues.connections import check, connect
 from queues.embedded import EmbeddedServer
 from queues.errors import SettingsError, StoreUnreachableError
 from queues.passwords import as_user, names_user, read_passwords
 from queues.settings import Settings
 from queues.settings_file import no_project
+from queues.store_address import StoreAddress
 
 
 def resolved(settings: Settings, user: str = PRODUCER) -> Settings:
@@ -42,6 +45,18 @@ def resolved(settings: Settings, user: str = PRODUCER) -> Settings:
     return settings.with_redis_url(as_user(url, user, password))
 
 
+def admitted(settings: Settings, user: str) -> Settings:
+    """As `resolved`, for a process that waits for a server that is away; one that refuses is a StoreRefusedError now.
+
+    So is a server that cannot keep runs, as a node of a cluster.
+    """
+    settings = resolved(settings, user)
+    assert settings.redis_url is not None
+    with connect(settings.redis_url.get_secret_value()) as connection, suppress(StoreUnreachableError):
+        check(connection)
+    return settings
+
+
 def url_of(settings: Settings, user: str = PRODUCER) -> str:
     """The Redis URL of `resolved`, in the clear."""
     resolved_settings = resolved(settings, user)
@@ -53,8 +68,7 @@ def project_roles(settings: Settings) -> list[Role]:
     """The Redis users of the project, for its pools and the number of its database."""
     database = 0
     if settings.redis_url is not None:
-        with connect(settings.redis_url.get_secret_value()) as connection:  # it connects to nothing before a command
-            database = int(connection.connection_pool.connection_kwargs.get("db") or 0)
+        database = StoreAddress.of(settings.redis_url.get_secret_value()).database
     return roles(
         list(settings.pools), http_pools=settings.http_pools, database=database, durability=settings.durability
     )

@@ -50,7 +50,7 @@ def set_aside(connection: redis.Redis, raw: bytes, place: Place, *, reason: str)
         pipeline.execute()
     except redis.RedisError as error:
         # Redis is full, say. The message was none of ours, so nothing is lost but the note of it.
-        _log.warning("the refused message could not be written down: %s", error)
+        _log.warning("the refused message could not be written down: %s", type(error).__name__)
 
 
 def collect(connection: redis.Redis, pools: Sequence[str]) -> int:
@@ -67,8 +67,7 @@ def collect(connection: redis.Redis, pools: Sequence[str]) -> int:
                     pipeline.hset(keys.DEAD_LETTERS, letter.id, letter.to_json())
                 # By its content: another sweep may have taken it already.
                 pipeline.lrem(key, -1, raw)
-                pipeline.execute()
-            found += 1
+                found += pipeline.execute()[-1]
     return found
 
 

@@ -16,7 +16,7 @@ from queues.approvals import Approvals
 from queues.calls import CallAddress, call_event
 from queues.dead_letters import DeadLetter
 from queues.endings import Ending, Endings, EndWord, buried, expired
-from queues.envelopes import Envelope, call_envelope, continuation_envelope, start_envelope
+from queues.envelopes import Envelope, call_envelope, continuation_envelope, start_envelope, stretch_task
 from queues.leases import worker_of
 from queues.refusals import collect
 from queues.replies import fields, now_ms, overdue
@@ -88,12 +88,12 @@ class Repairs:
             [run_id, envelope.render(), self._repush_ms, entry],
         )
         if word == "poisonous":
-            self._end(run_id, lambda snapshot: buried(snapshot, deaths=DEATHS_TO_BURY))
-            return "buried"
+            word = self._end(run_id, lambda snapshot: buried(snapshot, deaths=DEATHS_TO_BURY))
+            return "buried" if word == "ended" else "gone"  # another sweep was first
         return word
 
     def expire(self, run_id: str) -> str:
-        """End a run whose deadline has passed; the holder of a running one is told to."""
+        """End a run whose deadline has passed; the holder of a running one is told to. Says what was found."""
         word = self._end(run_id, expired)
         if word == "requested":
             # Looked at again soon: the holder may die before it ends the run.
@@ -101,7 +101,7 @@ class Repairs:
             self._connection.zadd(keys.DEADLINES, {run_id: again}, xx=True)
             return "told"
         self._connection.zrem(keys.DEADLINES, run_id)
-        return "expired"
+        return "expired" if word == "ended" else "gone"
 
     def _end(self, run_id: str, ending: Callable[[RunSnapshot], Ending]) -> EndWord:
         word: EndWord = "changed"
@@ -121,7 +121,7 @@ class Repairs:
         """Take out of the indexes what Redis has let go of; returns how many entries."""
         taken = self._scripts.run(
             "trim_indexes",
-            [keys.EXPIRING, keys.RUNS, keys.DEAD, keys.DEAD_LETTERS, keys.WEBHOOKS],
+            [keys.EXPIRING, keys.RUNS, keys.DEAD, keys.DEAD_LETTERS, keys.WEBHOOKS, keys.STATES],
             [milliseconds(self._timing.retention_seconds), limit],
         )
         return taken if isinstance(taken, int) else 0
@@ -143,12 +143,14 @@ class Repairs:
         return self._sweep_call(CallAddress(pool, run_id, step, *call), entry)
 
     def _sweep_call(self, address: CallAddress, entry: str) -> str:
-        lane, owner = fields(self._connection, address.part, "lane", f"owner:{address.tool_call_id}")
+        owner_field = f"owner:{address.tool_call_id}"
+        lane, owner, stretch = fields(self._connection, address.part, "lane", owner_field, "stretch")
         # From the run, not from the part: a pool does not choose what is published for it.
         agent, run_lane, waiting = fields(self._connection, keys.run(address.run_id), "agent", "lane", "waiting")
         continuation = continuation_envelope(agent or "", address.run_id, address.step, lane_named(run_lane))
         ids: Sequence[str | int] = (address.run_id, address.step, address.tool_call_id)
-        envelope = call_envelope(address.pool, address.tool_name, ids, lane_named(lane), parent_id=address.run_id)
+        parent_id = stretch_task(address.run_id, stretch)
+        envelope = call_envelope(address.pool, address.tool_name, ids, lane_named(lane), parent_id=parent_id)
         letter = _letter(address)
         lost = _unexecuted(address, CallOutcome.LOST, LOST, worker=worker_of(owner))
         late = _unexecuted(address, CallOutcome.EXPIRED, NOT_TAKEN.format(pool=address.pool))

@@ -53,6 +53,7 @@ class RedisRunStore:
                 keys.RUNS,
                 keys.session(output.session_id or ""),
                 keys.EXPIRING,
+                keys.STATES,
             ],
             [
                 output.run_id,

@@ -12,7 +12,7 @@ import redis
 
 from agent_core.errors import RunNotFoundError
 from agent_core.run import RunSnapshot
-from agent_core.tools.execution import CallAnswer, Confirmation, ToolExecution
+from agent_core.tools.execution import CallAnswer, CallOutcome, Confirmation, ToolExecution
 from queues import keys
 from queues.decisions import answer_event, approved_part, with_decision
 from queues.endings import Endings, EndWord, cancelled
@@ -67,6 +67,7 @@ class Runs:
                 keys.AGENTS,
                 keys.idempotency(idempotency_key or ""),
                 keys.DEADLINES,
+                keys.STATES,
             ],
             [
                 run_id,
@@ -139,6 +140,7 @@ class Runs:
                 envelope.queue,
                 keys.DEAD,
                 keys.DEAD_LETTERS,
+                keys.STATES,
             ],
             [run_id, envelope.render(), milliseconds(self._timing.repush_seconds)],
         )
@@ -168,6 +170,7 @@ class Runs:
                 keys.events(run_id),
                 keys.DEADLINES,
                 keys.UNAPPROVED,
+                keys.STATES,
             ],
             [
                 tool_call_id,
@@ -178,6 +181,7 @@ class Runs:
                 stored_event(answer_event(run.snapshot, call, answer)),
                 self._approved_part(run, call, answer, part),
                 unapproved_member(call.pool or "", run_id, step, tool_call_id, call.tool_name),
+                keys.answered_without(call.pool or "", CallOutcome.DENIED) if call.requires_approval else "",
             ],
         )
         match word:
@@ -190,6 +194,9 @@ class Runs:
         """What `hand_out` of the scripts wants to see of an approved call; empty where nothing is handed out."""
         if not (call.requires_approval and isinstance(answer, Confirmation) and answer.confirmed):
             return ""
-        request, queue_ms = fields(self._connection, part, f"request:{call.tool_call_id}", "queue_ms")
+        names = (f"request:{call.tool_call_id}", "queue_ms", "stretch")
+        request, queue_ms, stretch = fields(self._connection, part, *names)
         # Without a request the call is not there, as the script will find.
-        return "" if request is None else approved_part(run, call, answer, request=request, queue_ms=queue_ms)
+        if request is None:
+            return ""
+        return approved_part(run, call, answer, request=request, queue_ms=queue_ms, stretch=stretch)

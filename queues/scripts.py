@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import TypeAlias
 
 import redis
+import redis.asyncio
 from redis.exceptions import NoScriptError
 
 Argument: TypeAlias = str | int | float
@@ -88,3 +89,29 @@ class Scripts:
         if not isinstance(reply, list):
             raise TypeError(f"script {name} answered {reply!r}, not a list")
         return reply
+
+
+async def areplies(connection: redis.asyncio.Redis, calls: Sequence[ScriptCall]) -> list[Reply | Exception]:
+    """As `Scripts.words`, for asyncio."""
+
+    async def ask(asked: Sequence[ScriptCall]) -> list[Reply | Exception]:
+        async with connection.pipeline(transaction=False) as pipeline:
+            for call in asked:
+                pipeline.evalsha(_source(call.name).digest, len(call.keys), *call.keys, *call.arguments)
+            found: list[Reply | Exception] = await pipeline.execute(raise_on_error=False)
+        return found
+
+    replies = await ask(calls) if calls else []
+    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        for name in {calls[place].name for place in unknown}:
+            await connection.script_load(_source(name).text)
+        for place, reply in zip(unknown, await ask([calls[place] for place in unknown]), strict=True):
+            replies[place] = reply
+    return replies
+
+
+def script_names() -> dict[str, str]:
+    """The name of each script by the digest that the server knows it by, for whoever watches that server."""
+    stems = (entry.name.removesuffix(".lua") for entry in (files("queues") / "lua").iterdir())
+    return {_source(stem).digest: stem for stem in stems if stem not in _SHARED}

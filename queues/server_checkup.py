@@ -18,6 +18,7 @@ from queues.checkup import Finding, ok, problem, seen, unseen, warning
 from queues.connections import Durability, address_of, check
 from queues.errors import StoreRefusedError, StoreUnreachableError
 from queues.replies import now_ms
+from queues.standby_checkup import standby_findings
 from queues.user_checkup import user_findings
 
 # ZRANGE … BYSCORE and ZADD … LT, which the scripts and the sweep use; WAITAOF, which durability = "fsync" uses.
@@ -62,7 +63,10 @@ def _settings(connection: redis.Redis, durability: Durability) -> list[Finding]:
     except ResponseError as error:
         return [unseen("redis.settings", f"INFO is refused ({error})")]
     assert isinstance(info, dict)
-    return [*judged(info, _fsync(connection), durability=durability)]
+    return [
+        *judged(info, _fsync(connection), durability=durability),
+        *standby_findings(connection, info, durability=durability),
+    ]
 
 
 def _fsync(connection: redis.Redis) -> str | None:

@@ -49,6 +49,7 @@ class PoolSettings(Section):
     approval: bool = False
     approval_seconds: float | None = Field(default=None, gt=0)
     live_output: bool = False
+    flower_details: bool = False
     served_by: Literal["worker", "http"] = "worker"
     sandbox: SandboxSettings = SandboxSettings()
 
@@ -69,7 +70,9 @@ class PoolSettings(Section):
     def _what_executors_heed(self) -> Self:
         # By value: what is handed to a child process names every key.
         usual = type(self).model_fields
-        idle = [key for key in ("concurrency", "live_output") if getattr(self, key) != usual[key].default]
+        idle = [
+            key for key in ("concurrency", "live_output", "flower_details") if getattr(self, key) != usual[key].default
+        ]
         idle += [f"sandbox.{key}" for key in self.sandbox.of_the_wall]
         if self.served_by == "http" and idle:
             raise ValueError(
@@ -102,6 +105,8 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(default=20, ge=0)
     durability: Durability = "everysec"
     agent_concurrency: int = Field(default=20, ge=1)
+    log_format: Literal["auto", "text", "json"] = "auto"
+    beats_dir: Path | None = None
     gateway: GatewaySettings = GatewaySettings()
     _config_file: Path | None = PrivateAttr(default=None)
 
@@ -116,6 +121,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The constructor stays pure, so that a test's settings do not depend on the shell it was started from.
         return (init_settings,)
+
+    @field_validator("beats_dir", mode="after")
+    @classmethod
+    def _same_for_probes(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.is_absolute():
+            raise ValueError(f"is {folder}, which a probe in another folder would not find; write an absolute path")
+        return folder
 
     @model_validator(mode="after")
     def _each_tool_in_one_pool(self) -> Self:

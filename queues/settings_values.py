@@ -9,15 +9,15 @@ import json
 import re
 from ipaddress import ip_address
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from queues.store_address import StoreAddress
 
 _IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _POOL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _Value = TypeVar("_Value", str, int)
-_SCHEMES = ("redis://", "rediss://", "unix://")
 # One label of a host's name; the same letters that a certificate's name has.
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _DOMAIN = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
@@ -101,17 +101,7 @@ def _domain(value: str) -> str:
 
 
 def _redis_url(url: SecretStr) -> SecretStr:
-    # The sentences repeat no part of the URL: a mistyped one may show its password anywhere.
-    text = url.get_secret_value()
-    if not text.startswith(_SCHEMES):
-        raise ValueError(f"must begin with {', '.join(_SCHEMES[:-1])} or {_SCHEMES[-1]}")
-    try:
-        parts = urlsplit(text)
-        complete = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        complete = False
-    if not complete:
-        raise ValueError("is incomplete; write redis://:password@host:6379/0 or unix:///path/to/socket")
+    StoreAddress.of(url.get_secret_value())
     return url
 
 

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 class Orders:
     """What the process is told first."""
 
-    redis_url: str
+    redis_url: str = field(repr=False)
     heartbeat_seconds: float
     silence_seconds: float = SILENCE_SECONDS
 

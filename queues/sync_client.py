@@ -80,6 +80,7 @@ class Client:
         A run that is not done `deadline_seconds` from now ends in ERROR, reason `expired`.
         The run's end, and each of its pauses for people, is posted to `webhook_url` by a gateway; WebhookUrlError if
         that is none to post to. With a known `idempotency_key` the first submit's URL stands.
+        Where OpenTelemetry has an active span here, the run's spans belong to its trace.
         """
         with self._stores.reached():
             run_id, is_repeat = self._stores.submit(

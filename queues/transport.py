@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Mapping, Sequence
 from queue import Empty
+from types import MappingProxyType
 from typing import Any
 
 import redis
@@ -14,10 +17,13 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel as RedisChannel
 from kombu.transport.redis import QoS as RedisQoS
 from kombu.transport.redis import Transport as RedisTransport
+from kombu.utils.url import maybe_sanitize_url
+from redis.sentinel import SentinelConnectionPool
 
 from queues.connections import takes_no_writes
 from queues.refusals import set_aside
 from queues.screening import RefusedMessageError, is_event, is_well_formed, screened, well_formed
+from queues.sentinels import PrimaryConnection, PrimaryTLSConnection, Sentinels
 from queues.topology import place_of
 
 
@@ -49,10 +55,21 @@ class QoS(RedisQoS):
             super(RedisQoS, self).append(message, delivery_tag)  # type: ignore[no-untyped-call]
 
     def ack(self, delivery_tag: str) -> None:
-        """Done with a message, even if Redis does not take that down; else its place would stay taken for good."""
+        """Done with a message, even if Redis does not take that down; else its place would stay taken for good.
+
+        Also if it cannot be reached: Celery only logs that, and where its other connections outlive the loss nobody
+        ever frees the place. The last one that is taken this way ends all consuming.
+        """
         try:
             super().ack(delivery_tag)  # type: ignore[no-untyped-call]
-        except redis.ResponseError:
+        except redis.RedisError:
+            super(RedisQoS, self).ack(delivery_tag)  # type: ignore[no-untyped-call]
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """As `ack`: done with, whatever Redis says."""
+        try:
+            super().reject(delivery_tag, requeue=requeue)  # type: ignore[no-untyped-call]
+        except redis.RedisError:
             super(RedisQoS, self).ack(delivery_tag)  # type: ignore[no-untyped-call]
 
 
@@ -60,6 +77,8 @@ class Channel(RedisChannel):
     """A channel that can be closed although its connection was given up before it."""
 
     QoS = QoS
+    # When the broker last answered what was asked of the queues; for probes, which see a deaf consumer by it.
+    asked_at = 0.0
 
     def _get_client(self) -> type[redis.Redis]:
         return BrokerClient
@@ -82,6 +101,7 @@ class Channel(RedisChannel):
             except self.connection_errors:
                 self.client.connection.disconnect()
                 raise
+            self.asked_at = time.monotonic()
             if not reply:
                 raise Empty
             queue, raw = reply[0].decode(), reply[1]
@@ -112,8 +132,32 @@ class Channel(RedisChannel):
             return None
 
 
+class SentinelChannel(Channel):
+    """A channel to whichever server is the primary when each of its connections is made."""
+
+    from_transport_options = (*Channel.from_transport_options, "master_name", "sentinels", "sentinel_kwargs")  # type: ignore[assignment]
+    connection_class = PrimaryConnection  # type: ignore[assignment]
+    connection_class_ssl = PrimaryTLSConnection  # type: ignore[assignment]
+    master_name = ""
+    sentinels: Sequence[tuple[str, int]] = ()
+    sentinel_kwargs: Mapping[str, str] = MappingProxyType({})
+
+    def _get_pool(self, asynchronous: bool = False) -> redis.ConnectionPool:
+        # Kombu's own would ask the Sentinels through redis-py's `Sentinel`; see `sentinels` for why ours does not.
+        parameters = self._connparams(asynchronous=asynchronous)
+        for name in ("host", "port"):
+            del parameters[name]
+        self.keyprefix_fanout = self.keyprefix_fanout.format(db=parameters["db"])
+        sentinels = Sentinels(
+            [(host, port) for host, port in self.sentinels],
+            login=self.sentinel_kwargs,
+            tls=self.connection.client.ssl or {},
+        )
+        return SentinelConnectionPool(self.master_name, sentinels, **parameters)  # type: ignore[no-untyped-call]
+
+
 class Connection(KombuConnection):
-    """A connection that is back soon after the broker is, however long that was away."""
+    """A connection that is back soon after the broker is, however long that was away, and tells no secret of it."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> KombuConnection:
         # Kombu waits two seconds longer each time, up to thirty; and all workers that lost the broker at one moment
@@ -122,6 +166,17 @@ class Connection(KombuConnection):
         return super().ensure_connection(  # type: ignore[no-untyped-call, no-any-return]
             *args, interval_start=pace, interval_step=pace, interval_max=3 * pace, **kwargs
         )
+
+    def info(self) -> dict[str, Any]:
+        """What a worker says of its broker, once Celery has taken `password` out.
+
+        Flower's page shows it, and Celery knows of no other secret: that of the Sentinels, of the key of a certificate,
+        and of a socket, whose whole URL stands where others have their host.
+        """
+        told: dict[str, Any] = super().info()  # type: ignore[no-untyped-call]
+        options = {name: value for name, value in told["transport_options"].items() if name != "sentinel_kwargs"}
+        hostname = maybe_sanitize_url(told["hostname"])
+        return {**told, "hostname": hostname, "ssl": bool(told["ssl"]), "transport_options": options}
 
 
 class Transport(RedisTransport):
@@ -135,8 +190,15 @@ class Transport(RedisTransport):
             super()._deliver(message, queue)  # type: ignore[no-untyped-call]
 
 
+class SentinelTransport(Transport):
+    """The transport for `sentinel://`, as `broker_address` writes it."""
+
+    Channel = SentinelChannel
+    default_port = 26379  # type: ignore[assignment]
+
+
 def use(app: Celery) -> None:
     """Have the app, and all connections of this process, use these; the URLs stay as they are."""
     app.amqp.Connection = Connection
-    for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+    for scheme, transport in (("redis", "Transport"), ("rediss", "Transport"), ("sentinel", "SentinelTransport")):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport}"

@@ -15,9 +15,7 @@ import redis
 from celery import Celery, Task, signals
 
 from agent_core.errors import StaleRunError
-from agent_core.run import RunStatus
 from agent_core.telemetry import emit
-from agent_core.tools.execution import ToolExecution
 from queues.claims import ClaimedRun, Claims
 from queues.journal import QueueJournal
 from queues.leases import LeaseKeeper
@@ -25,6 +23,10 @@ from queues.run_store import RedisRunStore
 from queues.topology import agent_task
 from workers.agents import Project
 from workers.drift import obstacles
+from workers.exporters.log_context import bound
+from workers.exporters.tracing import NO_TRACES, Traces
+from workers.watching.deliveries import Delivery, shown
+from workers.watching.words import Kind, Word, of_refused_run, of_stretch
 
 _log = logging.getLogger(__name__)
 
@@ -38,33 +40,47 @@ class Advancer:
     leases: LeaseKeeper
     store: RedisRunStore
     worker: str
+    traces: Traces = NO_TRACES
 
-    def advance(self, run_id: str, *, task_id: str) -> str:
-        """Carry a run on until it pauses or ends; says in a few words what came of it.
+    def advance(self, run_id: str, *, task_id: str) -> Word:
+        """Carry a run on until it pauses or ends; says what came of it.
 
         A copy of a message changes nothing: the claim lets one holder in at a time, and only where there is something
         to do. A run that was lost to another worker on the way is that worker's.
         """
+        with bound(run_id=run_id):
+            return self._claim_and_advance(run_id, task_id)
+
+    def _claim_and_advance(self, run_id: str, task_id: str) -> Word:
         run = self.claims.claim(run_id, owner=self.worker)
         if isinstance(run, str):
-            return run
+            return self._refused(run, run_id, task_id)
+        with self.traces.stretch(run):
+            return self._advance_or_lose(run, task_id)
+
+    def _advance_or_lose(self, run: ClaimedRun, task_id: str) -> Word:
         try:
             return self._advance(run, task_id)
         except StaleRunError as error:
             _tell_left(run, "lost")
             _log.warning("%s; what came of it here since its last save is dropped", error)
-            return "lost"
+            return Word("lost", Kind.ELSEWHERE, "lost: another worker carries the run on")
         except redis.RedisError:
             _tell_left(run, "lost")
             raise
 
-    def _advance(self, run: ClaimedRun, task_id: str) -> str:
+    def _refused(self, refusal: str, run_id: str, task_id: str) -> Word:
+        # One pool may answer before another: its hint then is no copy, and the other one's bears the same id.
+        is_early = refusal == "waiting" and task_id == f"{run_id}:{self.claims.step(run_id)}"
+        return of_refused_run(refusal, is_early=is_early)
+
+    def _advance(self, run: ClaimedRun, task_id: str) -> Word:
         agent = self.project.agents[run.agent]
         if found := obstacles(run.snapshot.pending, agent.functions()):
             reason = f"parked: agent {run.agent} at hand {' and '.join(found)}"
             self.claims.park(run.run_id, reason, run=run)
             _tell_left(run, "parked")
-            return reason
+            return Word(reason, Kind.AGAIN)
         with self.leases.holding(self.claims.renewal(run), give_back=lambda: self.claims.release(run)) as lease:
             journal = QueueJournal(
                 self.claims,
@@ -78,14 +94,18 @@ class Advancer:
             try:
                 for event in agent.advance(run.snapshot, answers=run.answers, journal=journal, stream=True):
                     journal.tell(event)
-            except (StaleRunError, redis.RedisError):
-                raise  # the run is another's, or it is picked up again once its lease has run out
+            except StaleRunError:
+                lease.note("lost")  # which the refused save heard before any heartbeat
+                raise
+            except redis.RedisError:
+                raise  # the run is picked up again once its lease has run out
             except Exception as error:
                 # Tools and models fail as outcomes. What comes here would come again at each new try.
                 _log.exception("run %s cannot go on", run.run_id)
                 journal.fail(f"The run cannot go on: {type(error).__name__}: {error}")
+            lease.done()
         _tell_left(journal.run, journal.run.snapshot.output.status.value)
-        return _summary(journal.run)
+        return of_stretch(journal.run.snapshot.output, journal.run.snapshot.pending)
 
 
 def _tell_left(run: ClaimedRun, status: str) -> None:
@@ -94,26 +114,13 @@ def _tell_left(run: ClaimedRun, status: str) -> None:
     emit("run.left", run_id=run.run_id, agent=run.agent, step=snapshot.step, status=status, age_seconds=age_seconds)
 
 
-def _summary(run: ClaimedRun) -> str:
-    """What Flower shows of a stretch: a paused run must not look like a finished one."""
-    status = run.snapshot.output.status
-    if status is not RunStatus.PAUSED:
-        return status.value
-    waits = (f"{call.tool_name} ({_awaited(call)})" for call in run.snapshot.pending)
-    return f"PAUSED for {', '.join(waits)}"
-
-
-def _awaited(call: ToolExecution) -> str:
-    return "approval" if call.requires_approval else call.pool or "a person"
-
-
 def register(app: Celery, advancer: Advancer) -> None:
     """Give the app one task per agent. A task's result is a word for people in Flower, nobody's state.
 
     A run of an agent that is not here is parked, so that a worker which has it finds it.
     """
     for agent_name in advancer.project.agents:
-        app.task(_task(advancer), name=agent_task(agent_name), bind=True)
+        app.task(_task(advancer), name=agent_task(agent_name), bind=True, Request=Delivery)
 
     def park(name: str, id: str, **_: object) -> None:
         run_id = id.partition(":")[0]
@@ -125,6 +132,6 @@ def register(app: Celery, advancer: Advancer) -> None:
 
 def _task(advancer: Advancer) -> Callable[[Task, str], str]:
     def advance(task: Task, run_id: str) -> str:
-        return advancer.advance(run_id, task_id=task.request.id)
+        return shown(advancer.advance(run_id, task_id=task.request.id))
 
     return advance

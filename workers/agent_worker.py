@@ -14,6 +14,7 @@ from queues.acl import AGENTS
 from queues.celery_app import agent_app
 from queues.claims import Claims
 from queues.connections import check, connect, translated_errors
+from queues.count_telling import CountTeller
 from queues.leases import LeaseKeeper
 from queues.offers import Offers
 from queues.redis_url import resolved
@@ -25,9 +26,14 @@ from queues.timing import Timing
 from queues.user_checkup import AGENT_WORKER
 from workers.agent_tasks import Advancer, register
 from workers.agents import load_project
+from workers.beating import Beating
+from workers.beats import AGENT_BEATS
 from workers.celery_worker import attach, identity
 from workers.draining import Drain
+from workers.exporters.counts import Counts
+from workers.exporters.tracing import open_traces
 from workers.sweep import Sweep
+from workers.watching.unexecuted import UnexecutedCalls
 
 # Producers hear of a dead agent worker's agents for this much longer than of its last heartbeat.
 _ANNOUNCED_BEATS = 6
@@ -45,6 +51,11 @@ def build(settings: Settings) -> Celery:
     connection = connect(settings.redis_url.get_secret_value(), client_name=AGENT_WORKER)
     check(connection)
     timing = Timing.of_lease(settings.lease_seconds)
+    worker = identity("agents")
+    counts = Counts(agents=project.agents)
+    counted = CountTeller(connection, pool=None, process=worker, take=counts.take)
+    counts.listen()
+    traces = open_traces("errandry-agent-worker", instance=worker)
     claims = Claims(connection, timing=timing)
     offers = Offers(connection)
     leases = LeaseKeeper(
@@ -53,7 +64,12 @@ def build(settings: Settings) -> Celery:
         # Inline tools run in this process, and nothing keeps them from holding the interpreter's lock.
         stand_in=StandIn(Orders(settings.redis_url.get_secret_value(), timing.heartbeat_seconds)),
     )
-    sweep = Sweep(Repairs(connection, timing=timing), pools=list(settings.pools), grace_seconds=timing.lease_seconds)
+    sweep = Sweep(
+        Repairs(connection, timing=timing),
+        pools=list(settings.pools),
+        grace_seconds=timing.lease_seconds,
+        on_call=UnexecutedCalls().tell,
+    )
     app = agent_app(settings)
     register(
         app,
@@ -62,7 +78,8 @@ def build(settings: Settings) -> Celery:
             claims=claims,
             leases=leases,
             store=RedisRunStore.on(connection, timing=timing),
-            worker=identity("agents"),
+            worker=worker,
+            traces=traces,
         ),
     )
 
@@ -70,13 +87,21 @@ def build(settings: Settings) -> Celery:
         claims.announce(list(project.agents), valid_seconds=_ANNOUNCED_BEATS * timing.heartbeat_seconds)
         offers.announce_tools(project.offers)
 
+    beating = Beating.of(settings, app, kind=AGENT_BEATS)
+
     # Now, so that a server that refuses writes ends the start with a sentence.
     with translated_errors(connection):
         announce()
 
     def set_up(stack: ExitStack) -> None:
+        stack.callback(traces.close)
+        stack.callback(counted.tell)
         leases.at_each_beat(announce)
+        leases.at_each_beat(counted.tell)
         stack.callback(leases.close)
+        if beating is not None:
+            stack.callback(beating.close)
+            beating.start(leases)
         stack.callback(sweep.close)
         sweep.start()
 

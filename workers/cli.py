@@ -5,6 +5,7 @@ Never does a command's work itself, and imports nothing heavy: `errandry --help`
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -18,7 +19,8 @@ from typer.exceptions import TyperException
 
 from agent_core.errors import ErrandryError, ImportStringError
 from queues.errors import SettingsError, UnknownPoolError
-from workers.commands import acl, api_keys, dead, doctor, looking, people, pools, processes, projects, runs
+from workers.commands import acl, api_keys, credentials, dead, doctor, looking, people, pools, processes, projects, runs
+from workers.commands.log_lines import is_json
 from workers.encodings import forgive_output
 
 FAILED = 1
@@ -70,7 +72,7 @@ def before_any_command(
     context.ensure_object(GlobalOptions).debug = debug
 
 
-for commands in (processes, runs, looking, people, dead, pools, doctor, acl, api_keys, projects):
+for commands in (processes, runs, looking, people, dead, pools, doctor, acl, credentials, api_keys, projects):
     commands.register(app)
 
 
@@ -104,7 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(sentence: str, *, code: int) -> int:
-    typer.echo(f"Error: {sentence}", err=True)
+    if is_json():
+        logging.getLogger("errandry").critical("%s", sentence)
+    else:
+        typer.echo(f"Error: {sentence}", err=True)
     return code
 
 

@@ -15,6 +15,8 @@ from queues.leases import LeaseKeeper
 
 # How long holders get to stop and to write down what came of it, once everything was handed back.
 _LEAVE_SECONDS = 3.0
+# How long Redis gets to hear of what is handed back; what it does not hear of runs out by its lease.
+_HAND_BACK_SECONDS = 5.0
 
 _log = logging.getLogger("errandry")
 
@@ -65,11 +67,16 @@ class Drain:
         self._hurried.set()
 
     def _await_end(self) -> None:
+        # Here and not in `begin`: signal handlers come there, and the log may be in the middle of a line.
+        _log.info("leaving: nothing new is taken, and what is held may finish within %g s", self._bound_seconds)
         self._hurried.wait(self._bound_seconds)
         if self._closed.is_set():
             return
         _log.warning("what is not finished is handed back")
-        self._leases.hand_back()
+        # Redis may be out of reach, and each lease would wait for it in turn.
+        handing_back = threading.Thread(target=self._leases.hand_back, name="hand-back", daemon=True)
+        handing_back.start()
+        handing_back.join(_HAND_BACK_SECONDS)
         if not self._closed.wait(_LEAVE_SECONDS):
             _log.warning("leaving although a thread is still busy; what it does is not waited for")
             self._end_process()

@@ -13,8 +13,11 @@ from queues.call_output import CallOutput, OutputTeller
 from queues.calls import CallAddress, Calls, ClaimedCall, Output
 from queues.connections import insist
 from queues.leases import LeaseKeeper
+from workers.exporters.log_context import bind, bound
+from workers.exporters.tracing import NO_TRACES, Traces
 from workers.retrying import retry_after
 from workers.sandbox.base import Outcome, Sandbox, SandboxCall
+from workers.watching.words import Word, of_refused_call, of_settled
 
 _STOPPED = (
     "The worker had to leave before this call was done, and stopped it. Whether it took effect is unknown; "
@@ -26,7 +29,8 @@ _STOPPED = (
 class Executor:
     """What a tool worker needs to execute calls of its pool; a `teller` if readers are to see what they write.
 
-    Where the pool `asks_people` first, calls without a run are refused: nobody was asked.
+    Where the pool `asks_people` first, calls without a run are refused: nobody was asked. With `shows_details` Flower
+    shows the beginning of each call's arguments and result.
     """
 
     calls: Calls
@@ -35,30 +39,41 @@ class Executor:
     worker: str
     teller: OutputTeller | None = None
     asks_people: bool = False
+    shows_details: bool = False
     jitter: Callable[[], float] = random.random
+    traces: Traces = NO_TRACES
 
-    def execute(self, address: CallAddress) -> str:
+    def execute(self, address: CallAddress) -> Word:
         """Carry one call from its claim to its answer; says in one word what came of it.
 
         A copy of a call that is held, settled or cancelled changes nothing. Whatever the tool does is an outcome;
         an exception out of here is a fault of ours, after which the lease runs out and the sweep decides.
         """
-        claimed = self.calls.claim(address)
-        if isinstance(claimed, str):
-            return claimed
+        with bound(**told_of(address)):
+            claimed = self.calls.claim(address)
+            if isinstance(claimed, str):
+                return of_refused_call(claimed)
+            with self.traces.call(claimed):
+                return self._carry_out(claimed)
+
+    def _carry_out(self, claimed: ClaimedCall) -> Word:
+        address = claimed.address
         since = time.monotonic() - claimed.queue_wait_seconds
         emit("call.claimed", **told_of(address), queue_wait_seconds=claimed.queue_wait_seconds)
         if (refusal := claimed.refused_by(asks_people=self.asks_people)) is not None:
             verdict = insist(lambda: self.calls.settle(claimed, refusal))
             tell_settled(claimed, refusal, verdict, since=since)
-            return str(refusal.outcome)
+            return of_settled(refusal.outcome, verdict)
         with self.leases.holding(self.calls.renewal(claimed)) as lease:
             begun = self.calls.begin(claimed, sandbox_level=self.sandbox.level)
             if isinstance(begun, str):
-                return begun
+                lease.note(begun)
+                return of_refused_call(begun)
+            bind(attempt=begun.attempt)
             emit("call.begun", **told_of(address), attempt=begun.attempt)
             written = self.teller.output_of(begun) if self.teller is not None else None
-            outcome = self.sandbox.run(_sandbox_call(begun, written), cancelled=lease.stopped)
+            call = _sandbox_call(begun, written, shows_arguments=self.shows_details)
+            outcome = self.sandbox.run(call, cancelled=lease.stopped)
             if outcome.outcome is CallOutcome.CANCELLED and lease.standing == "handed back":
                 outcome = replace(outcome, outcome=CallOutcome.LOST, content=_STOPPED)
             result = self._result(begun, outcome)
@@ -75,11 +90,30 @@ class Executor:
             # twice. The lease is kept meanwhile, or the sweep would call it lost once Redis is back.
             untold = written.close() if written is not None else Output()
             verdict = insist(lambda: self.calls.settle(begun, result, retry_after_seconds=wait_seconds, output=untold))
+            if verdict in ("settled", "last", "retry"):
+                lease.done()
+            else:
+                lease.note("lost")  # which the refused answer heard before any heartbeat
         tell_settled(begun, result, verdict, since=since)
-        return str(result.outcome) if verdict in ("settled", "last") else verdict
+        return self._word(begun, outcome, verdict)
+
+    def _word(self, call: ClaimedCall, outcome: Outcome, verdict: str) -> Word:
+        most, status = call.request.max_attempts, str(outcome.detail.get("status", ""))
+        return of_settled(
+            outcome.outcome,
+            verdict,
+            attempt=f"attempt {call.attempt} of {most}" if most > 1 else "",
+            status="" if status in ("ok", outcome.outcome.value) else status,
+            result=outcome.content if self.shows_details else "",
+            arguments=outcome.arguments,
+        )
 
     def refuse(self, address: CallAddress) -> None:
         """Settle a call of a tool that this pool does not have as failed."""
+        with bound(**told_of(address)):
+            self._refuse(address)
+
+    def _refuse(self, address: CallAddress) -> None:
         claimed = self.calls.claim(address)
         if isinstance(claimed, str):
             return
@@ -129,7 +163,7 @@ def told_of(address: CallAddress) -> dict[str, object]:
     }
 
 
-def _sandbox_call(claimed: ClaimedCall, written: CallOutput | None) -> SandboxCall:
+def _sandbox_call(claimed: ClaimedCall, written: CallOutput | None, *, shows_arguments: bool) -> SandboxCall:
     request = claimed.request
     return SandboxCall(
         tool_name=request.tool_name,
@@ -137,4 +171,5 @@ def _sandbox_call(claimed: ClaimedCall, written: CallOutput | None) -> SandboxCa
         idempotency_key=request.idempotency_key,
         timeout_seconds=request.timeout_seconds,
         tell=written.tell if written is not None else None,
+        shows_arguments=shows_arguments,
     )

@@ -14,9 +14,9 @@ import redis
 
 from agent_core.telemetry import emit
 from queues import keys
+from queues.counting import REPAIRS_FOUND
 from queues.repairs import Repairs
 
-_REPAIRS = ("pushed", "lost", "expired", "buried", "refused")
 _LIMIT = 100  # looks per pass and set, so that a backlog never makes one pass long
 _BACKLOG_LIMIT = 500  # calls in a backlog that are put off per pass and pool, in one step of some milliseconds
 
@@ -27,13 +27,23 @@ class Sweep:
     """Looks at what is due every few seconds, in a thread of its own, from `start` to `close`."""
 
     def __init__(
-        self, repairs: Repairs, *, pools: Sequence[str], grace_seconds: float = 0.0, period_seconds: float = 1.0
+        self,
+        repairs: Repairs,
+        *,
+        pools: Sequence[str],
+        grace_seconds: float = 0.0,
+        period_seconds: float = 1.0,
+        on_call: Callable[[str, str, str], None] | None = None,
     ) -> None:
-        """After an outage nothing is judged for `grace_seconds`, so that holders that live renew their leases first."""
+        """After an outage nothing is judged for `grace_seconds`, so that holders that live renew their leases first.
+
+        `on_call` is told of each look at a call: its pool, its entry, and what was found.
+        """
         self._repairs = repairs
         self._pools = tuple(pools)
         self._grace_seconds = grace_seconds
         self._period_seconds = period_seconds
+        self._on_call = on_call
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="sweep", daemon=True)
 
@@ -63,6 +73,8 @@ class Sweep:
                 _log.exception("the sweep cannot look at the calls of pool %s", pool)
         if refused := repairs.collect_refused(self._pools):
             findings["refused"] = refused
+            for _ in range(refused):
+                emit("sweep.looked", kind="message", found="refused", pool=None)
         repairs.trim(limit=_LIMIT)
         return findings
 
@@ -94,6 +106,8 @@ class Sweep:
             self._repairs.put_off(due, entry)
             found = "put off"
         emit("sweep.looked", kind=kind, found=found, pool=pool)
+        if pool is not None and self._on_call is not None:
+            self._on_call(pool, entry, found)
         findings[found] = findings.get(found, 0) + 1
 
     def _loop(self) -> None:
@@ -111,6 +125,6 @@ class Sweep:
                 _log.warning("the sweep could not reach Redis: %s", type(error).__name__)
                 was_away = True
                 continue
-            repaired = {word: count for word, count in findings.items() if word in _REPAIRS}
+            repaired = {word: count for word, count in findings.items() if word in REPAIRS_FOUND}
             if repaired:
                 _log.warning("the sweep repaired %s", repaired)

@@ -9,6 +9,7 @@ from celery import Celery, signals
 from queues.calls import CallAddress
 from queues.topology import tool_task
 from workers.execution import Executor
+from workers.watching.deliveries import Delivery, shown
 
 
 def register(app: Celery, executor: Executor, *, pool: str, tools: Sequence[str]) -> None:
@@ -17,7 +18,7 @@ def register(app: Celery, executor: Executor, *, pool: str, tools: Sequence[str]
     A call of a tool that the pool does not have is settled as failed, so that the model learns of it.
     """
     for tool_name in tools:
-        app.task(_task(executor, pool, tool_name), name=tool_task(pool, tool_name))
+        app.task(_task(executor, pool, tool_name), name=tool_task(pool, tool_name), Request=Delivery)
 
     def refuse(name: str, id: str, **_: object) -> None:
         run_id, step, tool_call_id = id.split(":", 2)
@@ -30,6 +31,6 @@ def register(app: Celery, executor: Executor, *, pool: str, tools: Sequence[str]
 
 def _task(executor: Executor, pool: str, tool_name: str) -> Callable[[str, int, str], str]:
     def execute(run_id: str, step: int, tool_call_id: str) -> str:
-        return executor.execute(CallAddress(pool, run_id, step, tool_call_id, tool_name))
+        return shown(executor.execute(CallAddress(pool, run_id, step, tool_call_id, tool_name)))
 
     return execute

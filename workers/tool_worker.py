@@ -6,17 +6,20 @@ ERRANDRY_WORKER_POOL=shell celery -A workers.tool_worker worker    # what `erran
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from celery import Celery
 
+from agent_core.errors import ErrandryError
+from agent_core.telemetry import emit
 from queues.acl import pool_user
 from queues.announcements import Announcement, Announcements
 from queues.call_output import OutputTeller
 from queues.calls import Calls
 from queues.celery_app import tool_app
 from queues.connections import check, connect
+from queues.count_telling import CountTeller
 from queues.errors import SettingsError, UnknownPoolError
 from queues.known_runs import known_runs
 from queues.leases import LeaseKeeper
@@ -24,9 +27,14 @@ from queues.redis_url import resolved
 from queues.settings import PoolSettings, Settings, load_settings
 from queues.timing import Timing
 from queues.user_checkup import TOOL_WORKER
+from workers.beating import Beating
+from workers.beats import TOOL_BEATS
 from workers.celery_worker import attach, identity
 from workers.draining import Drain
 from workers.execution import Executor
+from workers.exporters.counts import Counts
+from workers.exporters.tracing import open_traces
+from workers.sandbox.base import SandboxUnavailableError
 from workers.sandbox.opening import open_sandbox
 from workers.sandbox.workspace import store_for
 from workers.tool_tasks import register
@@ -44,21 +52,37 @@ def build(settings: Settings, pool: str, *, concurrency: int | None = None) -> C
     Raises before anything is consumed: UnknownPoolError, SandboxUnavailableError if the wall that the pool asks for
     cannot be had here, and the errors of the tools' modules and of Redis.
     """
-    described = pool_named(settings, pool)
-    sandbox = open_sandbox(described.sandbox, tools=described.tools, project_dir=settings.project_dir, pool_name=pool)
-    tools = [tool.name for tool in sandbox.describe()]
+    described, worker, counts = pool_named(settings, pool), identity(pool), Counts()
+    counts.listen()
+    try:
+        sandbox = open_sandbox(
+            described.sandbox, tools=described.tools, project_dir=settings.project_dir, pool_name=pool
+        )
+        tools = [tool.name for tool in sandbox.describe()]
+    except SandboxUnavailableError:
+        emit("sandbox.refused", pool=pool, reason="start")
+        _tell_of_refusal(settings, pool, worker, counts)
+        raise
     settings = resolved(settings, pool_user(pool))
     assert settings.redis_url is not None
     connection = connect(settings.redis_url.get_secret_value(), client_name=f"{TOOL_WORKER}{pool}")
     check(connection)
     timing = Timing.of_lease(settings.lease_seconds)
-    worker = identity(pool)
+    counted = CountTeller(connection, pool=pool, process=worker, take=counts.take)
+    traces = open_traces("errandry-tool-worker", instance=worker)
     app = tool_app(settings, pool)
     leases = LeaseKeeper(connection, heartbeat_seconds=timing.heartbeat_seconds)
     calls = Calls(connection, timing=timing, worker=worker)
     teller = OutputTeller(calls) if described.live_output else None
     executor = Executor(
-        calls=calls, leases=leases, sandbox=sandbox, worker=worker, teller=teller, asks_people=described.approval
+        calls=calls,
+        leases=leases,
+        sandbox=sandbox,
+        worker=worker,
+        teller=teller,
+        asks_people=described.approval,
+        shows_details=described.flower_details,
+        traces=traces,
     )
     register(app, executor, pool=pool, tools=tools)
 
@@ -72,13 +96,20 @@ def build(settings: Settings, pool: str, *, concurrency: int | None = None) -> C
     )
 
     announce = partial(known.announce, announcement)
+    beating = Beating.of(settings, app, kind=TOOL_BEATS)
 
     def set_up(stack: ExitStack) -> None:
+        stack.callback(traces.close)
+        stack.callback(counted.tell)
         stack.callback(sandbox.close)
         announce()
         stack.callback(known.withdraw, announcement.worker)
         leases.at_each_beat(announce)
+        leases.at_each_beat(counted.tell)
         stack.callback(leases.close)
+        if beating is not None:
+            stack.callback(beating.close)
+            beating.start(leases)
         if teller is not None:
             stack.callback(teller.close)
         store = store_for(described.sandbox, pool=pool, project_dir=settings.project_dir)
@@ -89,6 +120,15 @@ def build(settings: Settings, pool: str, *, concurrency: int | None = None) -> C
 
     attach(app, set_up, drain=Drain(leases, bound_seconds=settings.drain_seconds))
     return app
+
+
+def _tell_of_refusal(settings: Settings, pool: str, worker: str, counts: Counts) -> None:
+    """Have a refused start counted, if Redis can be reached; nobody waits long for it."""
+    with suppress(ErrandryError):
+        address = resolved(settings, pool_user(pool)).redis_url
+        assert address is not None
+        with connect(address.get_secret_value(), socket_timeout_seconds=1, connect_timeout_seconds=1) as connection:
+            CountTeller(connection, pool=pool, process=worker, take=counts.take).tell()
 
 
 def pool_named(settings: Settings, pool: str) -> PoolSettings:

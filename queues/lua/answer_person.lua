@@ -1,8 +1,8 @@
 -- A person's answer to a call that no pool executes, or not yet; the first one counts, the last one of the step sends
 -- the continuation. A yes to a call that waits for approval hands it out to its pool in the same step.
--- KEYS people's part, due, agents queue, run, events, deadlines, unapproved
+-- KEYS people's part, due, agents queue, run, events, deadlines, unapproved, states
 -- ARGV call id, answer, run_id, repush ms, continuation, event, part of the pool with the one call ('' = goes to none),
---      member of unapproved
+--      member of unapproved, under which name a no to a pool's call is counted ('' = it is none)
 -- -> 'settled' | 'last' | 'already' (another answer stands) | 'missing' | 'ended' (the run, or its end was asked for)
 local state = redis.call('HGET', KEYS[1], 'state:' .. ARGV[1])
 local run = redis.call('HMGET', KEYS[4], 'status', 'cancel_reason')
@@ -17,6 +17,7 @@ local answer = stamped(ARGV[2], now)
 redis.call('ZREM', KEYS[7], ARGV[8])
 redis.call('XADD', KEYS[5], '*', 'event', stamped(ARGV[6], now))
 if ARGV[7] == '' then
+    if ARGV[9] ~= '' then redis.call('HINCRBY', KEYS[8], ARGV[9], 1) end
     verdict = settle(KEYS[1], ARGV[1], answer, KEYS[3], ARGV[5])
 else
     local part = cjson.decode(ARGV[7])

@@ -1,5 +1,5 @@
 -- Take the right to carry a run on: a new one, a paused one whose answers are all in, or one whose holder died.
--- KEYS run, due, deadlines
+-- KEYS run, due, deadlines, states
 -- ARGV run_id, owner (another one for each claim: a repeat is answered as the first time), lease ms
 -- -> {'claimed', epoch, version, snapshot, agent, lane, call id, answer, ...} | {'held' | 'waiting' | 'missing' | 'poisonous'} | {'finished', status}
 local status = redis.call('HGET', KEYS[1], 'status')
@@ -21,7 +21,8 @@ if status == 'RUNNING' then
     redis.call('HINCRBY', KEYS[1], 'deaths', 1)
 end
 local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'status', 'RUNNING', 'owner', ARGV[2], 'lease_until', now + ARGV[3])
+set_status(KEYS[1], KEYS[4], 'RUNNING')
+redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'lease_until', now + ARGV[3])
 redis.call('HDEL', KEYS[1], 'repushes', 'parked')
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
 local deadline = redis.call('HGET', KEYS[1], 'deadline')

@@ -1,6 +1,6 @@
 -- End a run from outside: cancelled, expired or buried. One that is held is only marked: its holder ends it at its next
 -- heartbeat or save.
--- KEYS run, events, due, deadlines, expiring, dead, dead letters, webhooks, their wake-up
+-- KEYS run, events, due, deadlines, expiring, dead, dead letters, webhooks, their wake-up, states
 -- ARGV version, final snapshot, run_id, status, reason, retention ms, '1' if its calls are cancelled too,
 --      dead letter ('' = none), event
 -- -> 'ended' | 'requested' | 'finished' | 'missing' | 'changed' (read the snapshot again)
@@ -15,7 +15,8 @@ end
 if held[2] ~= ARGV[1] then return 'changed' end
 local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
 redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'snapshot', ARGV[2], 'status', ARGV[4])
+redis.call('HSET', KEYS[1], 'snapshot', ARGV[2])
+set_status(KEYS[1], KEYS[10], ARGV[4])
 redis.call('XADD', KEYS[2], '*', 'event', ARGV[9])
 retire_parts(KEYS[1], ARGV[6], ARGV[7] == '1')
 let_go(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[3], ARGV[6])

@@ -1,6 +1,6 @@
 -- The sweep's look at a call that nobody has approved in time: it is settled as expired, so that the run goes on.
--- KEYS part of calls that wait for approval, unapproved, run, events, due, agents queue, deadlines
--- ARGV call id, member of unapproved, answer, event, run_id, repush ms, continuation
+-- KEYS part of calls that wait for approval, unapproved, run, events, due, agents queue, deadlines, states
+-- ARGV call id, member of unapproved, answer, event, run_id, repush ms, continuation, under which name this is counted
 -- -> 'expired' | 'held' (there is time left) | 'gone'
 local now, until_ms = now_ms(), redis.call('ZSCORE', KEYS[2], ARGV[2])
 if until_ms and tonumber(until_ms) > now then return 'held' end
@@ -10,6 +10,7 @@ local run = redis.call('HMGET', KEYS[3], 'status', 'cancel_reason')
 -- A run that ended and is retried asks again, for as long as the first time.
 if state ~= 'unapproved' or not run[1] or is_finished(run[1]) or run[2] then return 'gone' end
 redis.call('XADD', KEYS[4], '*', 'event', ARGV[4])
+redis.call('HINCRBY', KEYS[8], ARGV[8], 1)
 if settle(KEYS[1], ARGV[1], ARGV[3], KEYS[6], ARGV[7]) == 'last' then
     redis.call('ZADD', KEYS[5], now + ARGV[6], ARGV[5])
 end

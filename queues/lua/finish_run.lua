@@ -1,10 +1,10 @@
 -- Write a run's end; from here on it is only kept for its retention.
--- KEYS run, events, due, deadlines, expiring, session, webhooks, their wake-up
+-- KEYS run, events, due, deadlines, expiring, session, webhooks, their wake-up, states
 -- ARGV epoch, version, snapshot, step, run_id, status, retention ms, session_id or '', event, ...
 -- -> {'saved', version, ''} | {'stale'}
 if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return turned_away(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[6]) end
 local version = write_down(KEYS[1], KEYS[2], ARGV[3], ARGV[4], 9)
-redis.call('HSET', KEYS[1], 'status', ARGV[6])
+set_status(KEYS[1], KEYS[9], ARGV[6])
 retire_parts(KEYS[1], ARGV[7], true)
 let_go(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[5], ARGV[7])
 announce(KEYS[1], KEYS[7], KEYS[8], ARGV[5], version, ARGV[6])

@@ -7,6 +7,7 @@ local function open_part(part)
     if type(redis.pcall('HDEL', part.key, 'cancelled')) == 'table' then redis.call('PEXPIRE', part.key, 0) end
     redis.call('HSET', part.key, 'agent', part.agent)
     if part.lane then redis.call('HSET', part.key, 'lane', part.lane) end
+    if part.stretch then redis.call('HSET', part.key, 'stretch', part.stretch) end
 end
 
 -- Have the sweep look at a call of the part. As with the part itself, a pool may have put something else there.
@@ -64,8 +65,9 @@ local function hand_out_approved(run, part, calls, now, repush_ms)
 end
 
 -- Hand the calls of a step out: parts and messages in one step, so that no crash can separate them.
---   parts: [{key, due, agent, lane, queue_ms, approval, calls: [{id, request, queue, message, due_member, unapproved}]}];
---   the normal lane is left out; a people's part has no due set, and its calls have no queue
+--   parts: [{key, due, agent, lane, stretch, queue_ms, approval,
+--            calls: [{id, request, queue, message, due_member, unapproved}]}]; the normal lane is left out; a people's part has no due set, and its calls have no queue
+--   stretch: the step after which the task that hands out was sent; left out at the start of the run
 --   approval: {key, unapproved, ms}, if a person is asked first: where the calls lie once that is done; where it is
 --   written down, and when, that nobody answered in time
 -- A retried run hands the same calls out again: what is answered or in somebody's hands stays so, and epochs go on.

@@ -1,6 +1,6 @@
 -- Save and let go of a run that waits for answers. If they came in meanwhile, send the continuation at once: the hints
 -- sent while the run was still held went unheard.
--- KEYS run, events, due, agents queue, deadlines, webhooks, their wake-up
+-- KEYS run, events, due, agents queue, deadlines, webhooks, their wake-up, states
 -- ARGV epoch, version, snapshot, step, waiting list ('keep' = as before), parts, repush ms, run_id, continuation message,
 --      how long people may take ms ('' = the run waits for no person), event, ...
 -- -> {'saved', version, ''} | {'cancelled', version, reason} (nothing is written: its end was asked for) | {'stale'}
@@ -10,7 +10,7 @@ local reason = redis.call('HGET', KEYS[1], 'cancel_reason')
 if reason then return {'cancelled', ARGV[2], reason} end
 local version = write_down(KEYS[1], KEYS[2], ARGV[3], ARGV[4], 11)
 if ARGV[5] ~= 'keep' then hand_out(KEYS[1], ARGV[5], ARGV[6], ARGV[7]) end
-redis.call('HSET', KEYS[1], 'status', 'PAUSED')
+set_status(KEYS[1], KEYS[8], 'PAUSED')
 redis.call('HDEL', KEYS[1], 'owner', 'lease_until', 'told')
 -- They may all have answered while the run was still held.
 local is_for_people = ARGV[10] ~= '' and needs_somebody(KEYS[1])

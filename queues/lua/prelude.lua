@@ -38,10 +38,24 @@ local function turned_away(run, epoch, version, snapshot, status)
     return is_repeat and {'saved', held[2], held[5] or ''} or {'stale'}
 end
 
+-- The one place where a run's status changes. How many runs are in each unfinished status now, how many ended in each
+-- finished one, and how many there ever were, is counted in the same step.
+local function set_status(run, states, status)
+    local before = redis.call('HGET', run, 'status')
+    if before == status then return end
+    redis.call('HSET', run, 'status', status)
+    redis.call('HINCRBY', states, status, 1)
+    if not before then
+        redis.call('HINCRBY', states, 'submitted', 1)
+    elseif not is_finished(before) and redis.call('HINCRBY', states, before, -1) < 0 then
+        redis.call('HSET', states, before, 0) -- stored by a release that did not count
+    end
+end
+
 -- Undo a claim: the run stands where its snapshot stands, and nobody holds it.
-local function unclaim(run, snapshot)
+local function unclaim(run, states, snapshot)
     local before = cjson.decode(snapshot).output.status
-    redis.call('HSET', run, 'status', before == 'PAUSED' and 'PAUSED' or 'PENDING')
+    set_status(run, states, before == 'PAUSED' and 'PAUSED' or 'PENDING')
     redis.call('HDEL', run, 'owner', 'lease_until', 'told')
 end
 

@@ -1,11 +1,12 @@
 -- Compare-and-set of a run that is carried on in a plain process, without the queue.
--- KEYS run, runs index, session, expiring
+-- KEYS run, runs index, session, expiring, states
 -- ARGV run_id, expected version, snapshot, status, agent, retention ms, session_id ('' = none)
 -- -> 1 saved | 0 another version is stored
 local stored = redis.call('HGET', KEYS[1], 'version') or '0'
 if stored ~= ARGV[2] then return 0 end
 local now = now_ms()
-redis.call('HSET', KEYS[1], 'snapshot', ARGV[3], 'version', ARGV[2] + 1, 'status', ARGV[4], 'agent', ARGV[5])
+redis.call('HSET', KEYS[1], 'snapshot', ARGV[3], 'version', ARGV[2] + 1, 'agent', ARGV[5])
+set_status(KEYS[1], KEYS[5], ARGV[4])
 redis.call('ZADD', KEYS[2], 'NX', now, ARGV[1])
 if is_finished(ARGV[4]) then
     redis.call('HDEL', KEYS[1], 'cancel_reason')

@@ -53,6 +53,8 @@ if is_held then
     end
     redis.call('HINCRBY', KEYS[1], 'deaths:' .. ARGV[1], 1)
     redis.call('HSET', KEYS[1], 'state:' .. ARGV[1], 'queued')
+    -- Its next attempt waits from here on; one that had not begun has waited all the while.
+    if state == 'executing' then redis.call('HSET', KEYS[1], 'queued:' .. ARGV[1], now) end
 end
 local must_publish, delay = look_again(KEYS[1], 'looks:' .. ARGV[1], KEYS[5], ARGV[4])
 redis.call('ZADD', KEYS[2], now + delay, ARGV[2])

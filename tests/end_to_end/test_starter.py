@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def test_it_runs_without_a_key_and_with_one_and_loses_nothing_in_between(tmp_pat
         with project.started("follow", slow) as following:
             following.wait_for_line("executes in pool shell")
         assert up.stop(signal.SIGTERM) == 0, up.said()
-        assert f"execute_shell_command[{slow}:1:" in up.said()
+        assert re.search(rf"call of execute_shell_command succeeded in .*\[run_id={slow} ", up.said())
         assert "Everything has stopped." in up.said()
     assert project.left_behind() == []
 

@@ -11,6 +11,12 @@ Exit code 0: no promise was broken. 1: one was, or the time was over before all 
 
     python -m tests.faults.chaos --runs 200 --seed 7
 
+With --hosts the store, the agent workers and the tool workers are on three hosts of their own (network namespaces; this
+takes root), and hosts are cut off besides: silently, so that nobody is told; unplugged, so that the host notices; or
+deaf, so that only answers are lost.
+
+    python -m tests.faults.chaos --runs 60 --seed 7 --hosts
+
 With --project the same is done to your own agents, with your prompts; they must need no person. What their tools do
 outside is not known here: that no attempt of a call begins twice is all that is held of them.
 
@@ -21,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 import tempfile
 import time
@@ -30,11 +37,14 @@ from pathlib import Path
 
 from agent_core.run import RunStatus
 from tests.support.chaos.audit import Findings
+from tests.support.chaos.cutter import Cutter
 from tests.support.chaos.fleet import Fleet
+from tests.support.chaos.hosted import HostedFleet
 from tests.support.chaos.load import Load, dice_of, patiently
 from tests.support.chaos.own import OwnFleet, own_shapes
 from tests.support.chaos.saboteur import Saboteur
 from tests.support.chaos.shapes import Shape, one, random_shapes
+from tests.support.hosts.places import obstacle
 from tests.support.waiting import comes_true
 
 LEASE_SECONDS = 2.0
@@ -53,6 +63,7 @@ class Experiment:
     seed: int
     kills: int
     seconds: float
+    cuts: int = 0  # more than none: on three hosts
     project: Path | None = None
     agent: str = ""
     prompts: tuple[str, ...] = ()
@@ -66,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=100, help="how many runs to submit (default: 100)")
     parser.add_argument("--seed", type=int, default=1, help="what chance is drawn from (default: 1)")
     parser.add_argument("--kills", type=int, help="how many faults to spread over the runs (default: one per 4 runs)")
+    parser.add_argument("--hosts", action="store_true", help="on three hosts, which are cut off besides")
+    parser.add_argument("--cuts", type=int, help="how many cuts, with --hosts (default: one per 6 runs, at least one)")
     parser.add_argument("--minutes", type=float, default=10.0, help="give up after this long (default: 10)")
     parser.add_argument("--folder", type=Path, help="keep the ledger, the server's data and all output there")
     parser.add_argument("--project", type=Path, help="break the project in this folder instead of the one for tests")
@@ -74,8 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.project and not (given.agent and given.prompt):
         parser.error("--project needs --agent and at least one --prompt")
+    if given.project and given.hosts:
+        parser.error("--hosts breaks the project for tests only; leave --project out")
+    if given.hosts and (reason := obstacle()) is not None:
+        parser.error(reason)
     kills = given.runs // 4 if given.kills is None else given.kills
-    experiment = Experiment(runs=given.runs, seed=given.seed, kills=kills, seconds=given.minutes * 60,
+    cuts = max(1, given.runs // 6 if given.cuts is None else given.cuts) if given.hosts else 0
+    experiment = Experiment(runs=given.runs, seed=given.seed, kills=kills, cuts=cuts, seconds=given.minutes * 60,
                             project=given.project and given.project.resolve(), agent=given.agent,
                             prompts=tuple(given.prompt))  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="errandry-chaos-") as temporary:
@@ -91,7 +109,7 @@ def carry_out(experiment: Experiment, folder: Path) -> Findings:
     shapes = own_shapes(experiment.agent, experiment.prompts) or random_shapes(experiment.seed)
     with _fleet(experiment, folder, shapes) as fleet:
         load, dice = Load(fleet), dice_of(experiment.seed)
-        saboteur = Saboteur(fleet, dice, lease_seconds=LEASE_SECONDS)
+        saboteur, faults = _saboteur(experiment, fleet, dice), experiment.kills + experiment.cuts
         deadline = began + experiment.seconds
         struck_at, ended = began, 0
         while (len(load.runs) < experiment.runs or load.open) and time.monotonic() < deadline:
@@ -102,17 +120,19 @@ def carry_out(experiment: Experiment, folder: Path) -> Findings:
                 time.sleep(0.03)
             load.try_to_look()
             now, ended = time.monotonic(), len(load.runs) - len(load.open)
-            wanted = experiment.kills * ended / experiment.runs
-            struck = saboteur.done.total()
-            if struck < experiment.kills and (struck < wanted or now - struck_at > _QUIET_SECONDS):
+            wanted = faults * ended / experiment.runs
+            if saboteur.struck < faults and (saboteur.struck < wanted or now - struck_at > _QUIET_SECONDS):
                 saboteur.strike()
                 struck_at = now
         saboteur.relent()
+        relented = time.monotonic()
         load.settle_down(
             timeout_seconds=min(_LET_BE_SECONDS, max(1.0, deadline - time.monotonic())), each=saboteur.mend
         )
+        let_be_seconds = time.monotonic() - relented
         findings = load.audit()
         findings.told.update(saboteur.done)
+        findings.told["seconds until all had ended, once nothing was broken any more"] = round(let_be_seconds)
         load.close()
     _count_processes_left(fleet, findings)
     findings.told["seconds"] = round(time.monotonic() - began)
@@ -122,7 +142,15 @@ def carry_out(experiment: Experiment, folder: Path) -> Findings:
 def _fleet(experiment: Experiment, folder: Path, shapes: Sequence[Shape]) -> Fleet:
     if experiment.project is not None:
         return OwnFleet(folder, experiment.project, lease_seconds=LEASE_SECONDS)
-    return Fleet(folder, [*shapes, _UNANSWERED], seats=SEATS, lease_seconds=LEASE_SECONDS)
+    fleet = HostedFleet if experiment.cuts else Fleet
+    return fleet(folder, [*shapes, _UNANSWERED], seats=SEATS, lease_seconds=LEASE_SECONDS)
+
+
+def _saboteur(experiment: Experiment, fleet: Fleet, dice: random.Random) -> Saboteur:
+    if not isinstance(fleet, HostedFleet):
+        return Saboteur(fleet, dice, lease_seconds=LEASE_SECONDS)
+    share = experiment.cuts / (experiment.cuts + experiment.kills)
+    return Cutter(fleet, dice, lease_seconds=LEASE_SECONDS, share=share)
 
 
 def _submit_one(load: Load, experiment: Experiment, chance: float, shape: Shape) -> None:

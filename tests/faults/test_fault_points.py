@@ -46,8 +46,8 @@ AGENT_POINTS = [
 # The two calls of pools; the second one to be settled sends the last hint.
 TOOL_POINTS = ["call.claimed:1", "call.begun:1", "call.executed:1", "call.settled:1", "call.settled:2"]
 SWEEP_POINTS = ["sweep.looked:1"]
-# Told where something is broken already.
-SEEN_ELSEWHERE = {"lease.lost"}
+# Told where something is broken already, or between two points with nothing written in between.
+SEEN_ELSEWHERE = {"lease.lost", "run.ended", "sandbox.started", "sandbox.refused"}
 POINTS = [*AGENT_POINTS, *TOOL_POINTS, *SWEEP_POINTS]
 
 

@@ -79,6 +79,9 @@ def test_a_replica_and_a_narrow_user(redis_connection: redis.Redis, redis_url: s
     port = urlsplit(redis_url).port
     with connect(f"redis://narrow:hush@127.0.0.1:{port}/0") as narrow:
         check(narrow)
+        with pytest.raises(StoreRefusedError, match="does not permit this") as caught, translated_errors(narrow):
+            narrow.pipeline(transaction=False).set("key", "canary").execute()
+        assert "canary" not in str(caught.value) and "permissions" in str(caught.value)
         with pytest.raises(StoreRefusedError, match="does not permit this"), translated_errors(narrow):
             narrow.get("key")
 

@@ -50,7 +50,10 @@ def test_the_figures_are_those_of_the_store(client: httpx2.Client, floor: Floor)
     assert found['errandry_queue_messages{lane="normal",pool="shell"}'] == 2
     assert found['errandry_queue_messages{lane="normal",pool="python"}'] == 1
     assert found['errandry_queue_messages{lane="normal",pool=""}'] == 1  # of the run that has ended
-    assert found['errandry_runs{state="finished"}'] == 1 and found['errandry_runs{state="unfinished"}'] == 2
+    states = {state: found[f'errandry_runs{{state="{state}"}}'] for state in ("pending", "running", "paused", "ended")}
+    assert states == {"pending": 0, "running": 1, "paused": 1, "ended": 1}
+    assert found["errandry_runs_submitted_total"] == 3
+    assert found['errandry_runs_ended_total{status="CANCELLED"}'] == 1
     # As if the call at the head had been queued a thousand seconds before.
     floor.connection.hincrby(keys.part("shell", run.run_id, 1), "queued:a", -1_000_000)
     assert 1000 <= metrics(client)['errandry_queue_oldest_seconds{pool="shell"}'] < 2000
@@ -96,6 +99,14 @@ def test_agents_and_pools_are_those_that_are_there(client: httpx2.Client, floor:
     assert (pool["name"], sorted(pool["tools"]), pool["concurrency"]) == ("shell", ["look", "run"], 4)
     assert pool["workers"] == [{"worker": "shell@test", "level": "ns", "concurrency": 4, "gaps": ["no cgroups"]}]
     assert sum(pool["waiting"].values()) == 1
+
+
+def test_probes_may_ask_for_heads(client: httpx2.Client) -> None:
+    for path in ("/health", "/ready"):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+    refused = client.post("/health")
+    assert refused.status_code == 405 and refused.headers["allow"] == "GET, HEAD"
 
 
 def test_a_store_that_is_frozen_makes_the_gateway_unready_but_not_dead(

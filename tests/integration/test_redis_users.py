@@ -59,7 +59,8 @@ def walk(tmp_path_factory: pytest.TempPathFactory, server_folder: Path, server: 
 
 def page(walk: Walk, path: str) -> str:
     """A page of Flower."""
-    address = next(line for line in walk.lines if "Flower is ready at" in line).split()[-1]
+    ready = next(line for line in walk.lines if "Flower is ready at" in line)
+    address = ready.partition("Flower is ready at ")[2].split('"')[0]
     with urllib.request.urlopen(address + path, timeout=30) as answer:
         return str(answer.read().decode())
 
@@ -113,7 +114,7 @@ def test_held_messages_and_old_bindings_are_cleared_away(walk: Walk, server: Emb
         app.close()
 
 
-def test_workers_answer_questions_and_take_no_orders(walk: Walk, server: EmbeddedServer) -> None:
+def test_workers_answer_questions_and_take_no_order_but_to_leave(walk: Walk, server: EmbeddedServer) -> None:
     """Whoever may look on may publish to all workers, so what they do at that is up to them."""
     pids = walk.processes.pids()
     app = watching_app(resolved(walk.settings, FLOWER))
@@ -122,9 +123,11 @@ def test_workers_answer_questions_and_take_no_orders(walk: Walk, server: Embedde
             "cancel_consumer": {"queue": "agents"},
             "pool_shrink": {"n": 1},
             "hello": {"from_node": "x", "revoked": ["y"]},
-            "shutdown": {},
+            "revoke": {"task_id": "z"},
         }.items():
-            app.control.broadcast(order, arguments=arguments, connection=connection)
+            said = app.control.broadcast(order, arguments=arguments, connection=connection, reply=True, timeout=2)
+            assert {name for answer in said for name in answer} == {"agents@test", "shell@test", "python@test"}
+            assert all("take no order" in words["error"] for answer in said for words in answer.values()), said
         answers = app.control.inspect(timeout=2, connection=connection).ping()
     app.close()
     assert set(answers) == {"agents@test", "shell@test", "python@test"}

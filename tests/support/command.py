@@ -99,7 +99,8 @@ class Command:
             for name, value in os.environ.items()
             if not name.startswith(("ERRANDRY_", "OPENAI_", "FLOWER_"))
         }
-        return {**inherited, _MARKER: self.marker, **self.environment}
+        # Its logs as a person reads them, though what it writes to is a file.
+        return {**inherited, "ERRANDRY_LOG_FORMAT": "text", _MARKER: self.marker, **self.environment}
 
 
 @dataclass(frozen=True)

@@ -6,35 +6,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from types import TracebackType
-from typing import Self
+import ssl
+
+from tests.support.looped import Looped
 
 
-class Proxy:
+class Proxy(Looped):
     """Listens on a port of its own for the length of a `with` block. What is set holds from the next byte on."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__("proxy")
         self.target = port
+        self._tls = tls  # for its clients; the server is spoken to without
         self.delay_seconds = 0.0  # each way
         self.accepted = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(10)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
 
     def stall(self) -> None:
         """Let nothing through, and keep every connection, until `resume`."""
@@ -60,7 +47,7 @@ class Proxy:
         self._flowing, self._answering = asyncio.Event(), asyncio.Event()
         self._flowing.set()
         self._answering.set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:

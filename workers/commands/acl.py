@@ -61,14 +61,14 @@ def acl(
     """Print a Redis user for each kind of process, with the rules that keep it to its own keys.
 
     There is one for agent workers, one for the tool workers of each pool, and one each for producers, the gateway,
-    Flower and `errandry doctor`. A pool's user can take and settle the calls of its own pool, and nothing else; a pool
-    that is served over HTTP has none, and the gateway takes its calls. The embedded server of `errandry up` has these
-    users by itself; this command is for a server of your own (Redis 7 or newer, or Valkey). Run it again after adding a
-    pool, and after an upgrade.
+    Flower, `errandry doctor` and KEDA. A pool's user can take and settle the calls of its own pool, and nothing else; a
+    pool that is served over HTTP has none, and the gateway takes its calls. The embedded server of `errandry up` has
+    these users by itself; this command is for a server of your own (Redis 7 or newer, or Valkey). Run it again after
+    adding a pool, and after an upgrade.
 
     The rules hold hashes, never passwords. A password is read from the variable ERRANDRY_REDIS_PASSWORD_… (_AGENTS,
-    _POOL_SHELL, _PRODUCER, _GATEWAY, _FLOWER, _OPERATOR), else from the file; what is in neither is made and kept in
-    the file, which only you can read.
+    _POOL_SHELL, _PRODUCER, _GATEWAY, _FLOWER, _OPERATOR, _SCALER), else from the file; what is in neither is made and
+    kept in the file, which only you can read.
 
     Then give each process its own user: redis_url = "redis://host:6379/0" with redis_users = "FILE" in errandry.toml
     where the file may lie, or ERRANDRY_REDIS_URL=redis://errandry-pool-shell:PASSWORD@host:6379/0 for a single

@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 
 from queues.acl import GATEWAY
-from queues.redis_url import resolved
+from queues.redis_url import admitted
 from queues.settings import Settings
 from queues.settings_gateway import GatewaySettings
-from workers.commands.log_lines import log_to_stderr
+from workers.commands.log_lines import Log, start_log
 from workers.gateway import server
 
 
 def run_gateway(settings: Settings, *, host: str | None, port: int | None) -> None:
     """Serve the gateway until it is told to leave; what is given wins over the settings."""
-    log_to_stderr("warning")
+    start_log(Log("gateway", "gateway", settings.log_format))
     logger = logging.getLogger("errandry")
-    logger.setLevel(logging.INFO)
     given = {name: value for name, value in (("host", host or None), ("port", port)) if value is not None}
     gateway = GatewaySettings.model_validate({**dict(settings.gateway), **given})
     server.serve(
-        resolved(settings, GATEWAY).model_copy(update={"gateway": gateway}),
+        admitted(settings, GATEWAY).model_copy(update={"gateway": gateway}),
         on_ready=lambda url: logger.info("%s %s", server.READY, url),
     )

@@ -6,12 +6,15 @@ Never starts anything itself: each command hands over to the module that does.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workers.commands.opening import importable_project, project_settings
 from workers.commands.pages import add
+
+if TYPE_CHECKING:
+    from queues.settings import Settings
 
 
 class LogLevel(StrEnum):
@@ -21,6 +24,14 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """What the log looks like."""
+
+    AUTO = "auto"
+    TEXT = "text"
+    JSON = "json"
 
 
 class DemoModel(StrEnum):
@@ -33,6 +44,14 @@ class DemoModel(StrEnum):
 
 
 Level = Annotated[LogLevel, typer.Option("--log-level", help="How much the worker tells.")]
+Format = Annotated[
+    LogFormat | None,
+    typer.Option(
+        "--log-format",
+        help="text is for people, json is one object a line for whatever collects logs; auto is text on a terminal "
+        "only. log_format of errandry.toml by default, else auto.",
+    ),
+]
 NodeName = Annotated[
     str | None,
     typer.Option(metavar="NODE", help="The worker's name in Flower; needed where two of a kind share a machine."),
@@ -96,6 +115,10 @@ def up(
             "default. Then they hand it back.",
         ),
     ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option("--log-format", help="text, as ever, or json: one object a line; auto is text here."),
+    ] = None,
 ) -> int:
     """Start all processes of the project on this machine, until Ctrl-C.
 
@@ -109,7 +132,7 @@ def up(
     """
     from workers.commands.up_command import run_up  # noqa: PLC0415 - everything heavy, only now
 
-    settings = project_settings()
+    settings = _logging(project_settings(), log_format)
     if gateway_port is None:
         gateway_port = settings.gateway.port
     return run_up(
@@ -126,6 +149,7 @@ def agent_worker(
     ] = None,
     name: NodeName = None,
     loglevel: Level = LogLevel.INFO,
+    log_format: Format = None,
 ) -> int:
     """Run an agent worker: it carries runs on and calls the model. The only process that needs the model's key.
 
@@ -136,7 +160,10 @@ def agent_worker(
     from workers.commands import workers_command  # noqa: PLC0415 - everything heavy, only now
 
     return workers_command.run_agent_worker(
-        importable_project(), concurrency=concurrency, node=name or "agents", loglevel=loglevel
+        _logging(importable_project(), log_format),
+        concurrency=concurrency,
+        node=name or "agents",
+        loglevel=loglevel,
     )
 
 
@@ -147,6 +174,7 @@ def tool_worker(
     ] = None,
     name: NodeName = None,
     loglevel: Level = LogLevel.INFO,
+    log_format: Format = None,
 ) -> int:
     """Run a tool worker of one pool: it executes calls, each in a sandboxed process of its own.
 
@@ -157,7 +185,11 @@ def tool_worker(
     from workers.commands import workers_command  # noqa: PLC0415 - everything heavy, only now
 
     return workers_command.run_tool_worker(
-        project_settings(), pool, concurrency=concurrency, node=name or pool, loglevel=loglevel
+        _logging(project_settings(), log_format),
+        pool,
+        concurrency=concurrency,
+        node=name or pool,
+        loglevel=loglevel,
     )
 
 
@@ -173,6 +205,7 @@ def gateway(
             "needs API keys."
         ),
     ] = None,
+    log_format: Format = None,
 ) -> None:
     """Run the HTTP gateway: submit runs, follow them, answer what they ask, from any language and from a browser.
 
@@ -186,7 +219,7 @@ def gateway(
     """
     from workers.commands import gateway_command  # noqa: PLC0415 - everything heavy, only now
 
-    gateway_command.run_gateway(project_settings(), host=host, port=port)
+    gateway_command.run_gateway(_logging(project_settings(), log_format), host=host, port=port)
 
 
 def flower(
@@ -202,11 +235,21 @@ def flower(
             help="Ask for this user and password. The environment variable keeps them out of the process list.",
         ),
     ] = None,
+    log_format: Format = None,
 ) -> None:
     """Run Flower, the monitor of the queues and workers, in a browser: workers, tasks, queue lengths.
 
-    Its history is kept in .errandry/flower and survives restarts.
+    Without a password its pages are for programs of this machine, and nothing can be ordered there. With one a worker
+    can be shut down: it drains, and a supervisor starts it again. One Flower a project; its history is kept in
+    .errandry/flower-history, saved every 10 s, and survives restarts.
     """
     from workers.commands import workers_command  # noqa: PLC0415 - everything heavy, only now
 
-    workers_command.run_flower(project_settings(), address=address, port=port, basic_auth=basic_auth or ())
+    workers_command.run_flower(
+        _logging(project_settings(), log_format), address=address, port=port, basic_auth=basic_auth or ()
+    )
+
+
+def _logging(settings: Settings, form: LogFormat | None) -> Settings:
+    """The settings, with the form of the log that the command line asks for."""
+    return settings if form is None else settings.model_copy(update={"log_format": form.value})

@@ -103,10 +103,11 @@ def _give(options: DemoOptions, model: Model, folder: Path) -> int:
 
 def _settings(folder: Path, *, sandboxed: bool) -> Settings:
     path = folder / "errandry.toml"
-    settings = load_settings(path)
+    # What the demo keeps of its processes' logs is for people to read.
+    settings = load_settings(path, log_format="text")
     if sandboxed:
         return settings
-    return load_settings(path, pools=dict.fromkeys(settings.pools, _LEVEL_NONE))
+    return load_settings(path, log_format="text", pools=dict.fromkeys(settings.pools, _LEVEL_NONE))
 
 
 def _about_the_model(model: Model, folder: Path) -> str:

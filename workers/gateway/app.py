@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from http import HTTPStatus
 from importlib.metadata import version
 
@@ -24,12 +24,14 @@ from workers.gateway import executors, health, operations, page_routes, people, 
 from workers.gateway.api_keys import ApiKeys
 from workers.gateway.around import Around, BodyLimit
 from workers.gateway.auth import Door
+from workers.gateway.counting import counting
 from workers.gateway.description import describe
 from workers.gateway.here import Gateway
 from workers.gateway.metrics import Metrics
 from workers.gateway.pool_service import PoolService
 from workers.gateway.problems import of_errandry, of_invalid_request, of_refusal
 from workers.gateway.sse import HEARTBEAT_SECONDS, Streams
+from workers.gateway.traced import traced
 from workers.gateway.webhooks.service import delivering
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -59,7 +61,10 @@ def create_app(
         async with (
             AsyncClient(url, durability=settings.durability) as client,
             looking,
-            PoolService(settings, url) as pool_service,
+            # Of all that is counted only the calls of such pools happen here.
+            counting(url) if settings.http_pools else nullcontext(),
+            traced() as traces,
+            PoolService(settings, url, traces=traces) as pool_service,
             delivering(url, settings.gateway),
         ):
             app.state.pool_service = pool_service

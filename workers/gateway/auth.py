@@ -5,12 +5,10 @@ A key is never logged. Refusals are made before a body is read.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -21,12 +19,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from queues.errors import SettingsError
 from workers.gateway.api_keys import ApiKeys, looks_like_a_key
 from workers.gateway.problems import ProblemError, of_errandry, of_refusal
+from workers.strangers import telling_header
 
 # Everything else asks for a key, so that a route which is forgotten here is closed and not open.
 _OPEN_PATHS = frozenset({"/", "/health", "/ready", "/openapi.json", "/favicon.ico"})
 _OPEN_PREFIX = "/page/"
-_OWN_SITE = ("same-origin", "none")
-_LOCAL_NAMES = ("localhost",)
 _CALLER = "errandry.caller"
 
 # Only for the description of the API: the key itself is looked at by the door.
@@ -108,47 +105,19 @@ def requires(role: str) -> Callable[..., Awaitable[Caller]]:
 
 
 def _refuse_strangers(method: str, headers: Headers) -> None:
-    """Without keys only programs of this machine may ask; a web page that its browser shows is a stranger.
-
-    A page elsewhere can have the browser send requests here, and by a name of its own that suddenly leads here
-    (DNS rebinding) even read the answers. Neither can leave the headers out that give it away.
-    """
-    if not _is_local(headers.get("host", "")):
-        raise ProblemError(
-            HTTPStatus.FORBIDDEN,
-            "Without API keys the gateway answers to localhost only; ask for it by that name, or make a key with "
-            "`errandry key create`.",
-            field="header.host",
-        )
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    is_followed_link = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
-    if site is not None and site not in _OWN_SITE and not is_followed_link:
-        raise _cross_site("header.sec-fetch-site")
-    if origin is not None and not _same_place(origin, headers.get("host", "")):
-        raise _cross_site("header.origin")
-
-
-def _is_local(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name in _LOCAL_NAMES or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _same_place(origin: str, host: str) -> bool:
-    try:
-        return urlsplit(origin).netloc.lower() == host.lower()
-    except ValueError:
-        return False
-
-
-def _cross_site(field: str) -> ProblemError:
-    return ProblemError(
-        HTTPStatus.FORBIDDEN,
-        "This comes from another site's page; without API keys the gateway takes no requests from there.",
-        field=field,
-    )
+    """Without keys only programs of this machine may ask; a web page that its browser shows is a stranger."""
+    match telling_header(method, headers):
+        case None:
+            return
+        case "host":
+            words = (
+                "Without API keys the gateway answers to localhost only; ask for it by that name, or make a key with "
+                "`errandry key create`."
+            )
+            raise ProblemError(HTTPStatus.FORBIDDEN, words, field="header.host")
+        case name:
+            words = "This comes from another site's page; without API keys the gateway takes no requests from there."
+            raise ProblemError(HTTPStatus.FORBIDDEN, words, field=f"header.{name}")
 
 
 def _unknown(detail: str, more: str) -> ProblemError:

@@ -44,6 +44,9 @@ class HandedOver(BaseModel):
     lease: str = Field(description="Opaque; to be sent with all that is said of this call.")
     lease_seconds: float = Field(description="Send a heartbeat every third of it; without any the call is lost.")
     path: str = Field(description="Where to send heartbeat, settle and release: this path, and that word behind it.")
+    traceparent: str | None = Field(
+        description="W3C trace context, if the run is traced: what the executor itself traces of this call hangs there."
+    )
 
 
 class OfLease(Body):

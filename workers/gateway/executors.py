@@ -137,6 +137,7 @@ def _handed_over(lent: LentCall, service: PoolService) -> HandedOver:
         lease=lent.lease,
         lease_seconds=service.lease_seconds,
         path=f"/v1/pools/{place.pool}/calls/{ids}",
+        traceparent=service.traceparent_of(lent),
     )
 
 

@@ -16,12 +16,14 @@ from workers.gateway.problems import ProblemError
 router = APIRouter(tags=["health"])
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", response_model=Health)
 async def health() -> Health:
     """Say that the process is alive. Asks nobody, so that an outage of the store restarts no gateway."""
     return Health()
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", response_model=Readiness, responses={503: {}})
 async def ready(gateway: Here) -> Readiness:
     """Say whether requests should be sent here: the store answers, and the gateway is not leaving.
@@ -44,5 +46,5 @@ async def ready(gateway: Here) -> Readiness:
 )
 async def metrics(gateway: Here) -> Response:
     """Return the gateway's metrics, and those of queues and runs, as Prometheus reads them."""
-    text = gateway.metrics.render(open_streams=gateway.streams.open, found=await gateway.look())
+    text = gateway.metrics.render(open_streams=gateway.streams.open, found=await gateway.measure())
     return Response(text, media_type=CONTENT_TYPE)

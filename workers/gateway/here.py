@@ -12,9 +12,11 @@ from fastapi import Depends, Request
 
 from queues.backlog import Backlog, backlog
 from queues.client import AsyncClient
+from queues.figures import figures
 from queues.settings import Settings
 from workers.gateway.metrics import Metrics
 from workers.gateway.sse import Streams
+from workers.gateway.store_metrics import Measured
 
 T = TypeVar("T")
 _LOOK_SECONDS = 3.0
@@ -33,10 +35,23 @@ class Gateway:
 
     async def look(self) -> Backlog | None:
         """What waits in the store; None if it does not answer soon."""
-        try:
-            return await asyncio.wait_for(backlog(self.looking, list(self.settings.pools)), _LOOK_SECONDS)
-        except (redis.RedisError, OSError, TimeoutError):
-            return None
+        return await _soon(backlog(self.looking, list(self.settings.pools)))
+
+    async def measure(self) -> Measured | None:
+        """What waits, and all that was counted; None if the store does not answer soon."""
+        pools = list(self.settings.pools)
+
+        async def measured() -> Measured:
+            return Measured(pools, await backlog(self.looking, pools), await figures(self.looking, pools))
+
+        return await _soon(measured())
+
+
+async def _soon(asking: Coroutine[Any, Any, T]) -> T | None:
+    try:
+        return await asyncio.wait_for(asking, _LOOK_SECONDS)
+    except (redis.RedisError, OSError, TimeoutError):
+        return None
 
 
 async def _of(request: Request) -> Gateway:

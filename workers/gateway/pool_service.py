@@ -15,12 +15,15 @@ from typing import Literal, Self, TypeVar
 
 from agent_core.tools.execution import CallMetrics, CallOutcome, CallResult
 from queues.announcements import Announcement, Announcements
+from queues.calls import CallAddress
 from queues.connections import aconnect, connect, translated_errors
 from queues.executor_calls import LEVEL, ExecutorCalls, Held, LentCall
 from queues.pool_messages import CallMessage, PoolMessages, UnfitMessage
 from queues.refusals import set_aside
 from queues.settings import Settings
 from queues.timing import Timing
+from workers.exporters.tracing import NO_TRACES, Traces
+from workers.gateway.pool_telling import tell_answer_to_nothing, tell_answered, tell_handed_over, tell_refused
 from workers.gateway.waiting_room import WaitingRoom
 from workers.retrying import retry_after
 from workers.sandbox.output import cut_middle
@@ -59,7 +62,8 @@ class Told:
 class PoolService:
     """The pools that are served over HTTP, as long as the block lasts. StoreUnreachableError while Redis is away."""
 
-    def __init__(self, settings: Settings, url: str) -> None:
+    def __init__(self, settings: Settings, url: str, *, traces: Traces = NO_TRACES) -> None:
+        self._traces = traces
         self._pools = {name: settings.pools[name] for name in settings.http_pools}
         self._connection = connect(url, client_name="errandry-gateway-pools", max_connections=2 * _THREADS)
         self._blocking = aconnect(url, client_name="errandry-gateway-pools", as_text=False)
@@ -91,6 +95,10 @@ class PoolService:
         wall_seconds = self._pools[lent.call.address.pool].sandbox.wall_seconds
         return min(wall_seconds, lent.call.request.timeout_seconds or wall_seconds)
 
+    def traceparent_of(self, lent: LentCall) -> str | None:
+        """Where spans of the executor's own belong, if its call is traced; asked for once, when it is handed over."""
+        return self._traces.lent(lent.call)
+
     async def claim(self, pool: str, executor: str, *, seconds: float) -> LentCall | None:
         """A call of the pool for this executor, begun; None if none came within the time.
 
@@ -119,8 +127,9 @@ class PoolService:
             return None
         refusal = lent.call.refused_by(asks_people=self._pools[message.address.pool].approval)
         if refusal is None:
+            tell_handed_over(lent)
             return lent
-        await self._in_thread(partial(self._calls.settle, lent, refusal))
+        tell_refused(lent, refusal, await self._in_thread(partial(self._calls.settle, lent, refusal)))
         return None
 
     async def heartbeat(self, place: CallPlace, lease: str) -> Held | None:
@@ -151,7 +160,11 @@ class PoolService:
 
         def settle() -> str:
             lent = self._find(place, lease)
-            return self._settle(lent, told) if lent is not None else "missing"
+            if lent is not None:
+                return self._settle(lent, told)
+            address = CallAddress(place.pool, place.run_id, place.step, place.tool_call_id, tool_name="")
+            tell_answer_to_nothing(address, told.outcome)
+            return "missing"
 
         with translated_errors(self._connection):
             return await self._in_thread(settle)
@@ -173,12 +186,13 @@ class PoolService:
         call = lent.call
         limit_bytes = self._pools[call.address.pool].sandbox.output_kb * 1024
         content, truncated = cut_middle(told.content, limit_bytes)
+        held_seconds = self._calls.held_seconds(lent)
         metrics = CallMetrics(
             pool=call.address.pool,
             worker=self._calls.executor_of(lent.lease),
             attempt=call.attempt,
             queue_wait_seconds=call.queue_wait_seconds,
-            wall_seconds=told.wall_seconds if told.wall_seconds is not None else self._calls.held_seconds(lent),
+            wall_seconds=told.wall_seconds if told.wall_seconds is not None else held_seconds,
             cpu_seconds=told.cpu_seconds,
             peak_memory_mb=told.peak_memory_mb,
             exit_code=told.exit_code,
@@ -186,7 +200,10 @@ class PoolService:
             truncated=truncated,
         )
         result = CallResult(outcome=told.outcome, content=content, metrics=metrics)
-        return self._calls.settle(lent, result, retry_after_seconds=retry_after(call, told.outcome))
+        verdict = self._calls.settle(lent, result, retry_after_seconds=retry_after(call, told.outcome))
+        tell_answered(lent, result, verdict, held_seconds=held_seconds)
+        self._traces.returned(lent, result, verdict)
+        return verdict
 
     async def _announce(self, pool: str, executor: str) -> None:
         """Say that the executor is there, which it need not be told of each time."""

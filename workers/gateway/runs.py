@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from agent_core.run import RunOutput, RunStatus
 from queues.client import WaitTimeoutError
+from queues.tracing import under
 from workers.gateway.auth import requires
 from workers.gateway.here import Here, while_asked
 from workers.gateway.problems import ProblemError
@@ -46,6 +47,10 @@ IdempotencyKey = Annotated[
         description="The same key with the same agent and input gives the same run; it is in quotes or not.",
     ),
 ]
+Traceparent = Annotated[
+    str | None,
+    Header(description="W3C trace context: the run's spans belong to this trace. Anything else than one is ignored."),
+]
 
 
 @router.post(
@@ -59,21 +64,28 @@ IdempotencyKey = Annotated[
         409: {},
     },
 )
-async def submit(new: NewRun, response: Response, gateway: Here, idempotency_key: IdempotencyKey = None) -> Submitted:
+async def submit(
+    new: NewRun,
+    response: Response,
+    gateway: Here,
+    idempotency_key: IdempotencyKey = None,
+    traceparent: Traceparent = None,
+) -> Submitted:
     """Store a run and publish it. Answered once it is stored; what becomes of it is told by its events."""
     if new.webhook_url is not None:
         check_webhook(new.webhook_url, gateway.settings.gateway)
-    run = await gateway.client.submit(
-        new.agent,
-        new.input,
-        idempotency_key=_unquoted(idempotency_key),
-        session_id=new.session_id,
-        user_id=new.user_id,
-        priority=new.priority,
-        deadline_seconds=new.deadline_seconds,
-        metadata=new.metadata,
-        webhook_url=new.webhook_url,
-    )
+    with under(traceparent):
+        run = await gateway.client.submit(
+            new.agent,
+            new.input,
+            idempotency_key=_unquoted(idempotency_key),
+            session_id=new.session_id,
+            user_id=new.user_id,
+            priority=new.priority,
+            deadline_seconds=new.deadline_seconds,
+            metadata=new.metadata,
+            webhook_url=new.webhook_url,
+        )
     response.headers["Location"] = f"/v1/runs/{run.run_id}"
     if run.is_repeat:
         response.status_code = HTTPStatus.OK

@@ -82,7 +82,7 @@ class SandboxCall:
     """One tool call; the smaller of `timeout_seconds` and the pool's wall time counts.
 
     `tell` is given what the tool writes to stdout and stderr while it runs, from the thread that runs the call (see
-    `live.LiveOutput`); without it nobody asks.
+    `live.LiveOutput`); without it nobody asks. With `shows_arguments` the outcome has them in a form that may be shown.
     """
 
     tool_name: str
@@ -90,6 +90,7 @@ class SandboxCall:
     idempotency_key: str
     timeout_seconds: float | None = None
     tell: Callable[[str], object] | None = None
+    shows_arguments: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class Outcome:
     """How a call ended; every number is measured outside the wall, never taken from the tool's own answer.
 
     `detail` says what stood around this call and how it came to its end: status, namespaces, filter, Landlock, what
-    measured its memory, whether a spare served it.
+    measured its memory, whether a spare served it. `arguments` are those of the call as JSON, without the pool's
+    secrets, if they are to be shown.
     """
 
     outcome: CallOutcome
@@ -123,6 +125,7 @@ class Outcome:
     truncated: bool
     level: SandboxLevel
     detail: Mapping[str, JsonValue] = field(default_factory=dict)
+    arguments: str = ""
 
 
 class Sandbox(Protocol):

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
+from agent_core.telemetry import emit
 from agent_core.tools.execution import CallOutcome
 from workers.sandbox.base import (
     Limits,
     Outcome,
     SandboxCall,
+    SandboxError,
     SandboxLevel,
     ToolDescription,
     ToolsUnreadableError,
@@ -65,6 +67,7 @@ class ProcessSandbox:
         workspaces: WorkspaceStore | None = None,
         detail: Mapping[str, JsonValue] | None = None,
         gaps: Sequence[str] = (),
+        pool_name: str = "",
         described: Callable[[], None] | None = None,
     ) -> None:
         self._level = level
@@ -81,6 +84,7 @@ class ProcessSandbox:
         self._workspaces = workspaces
         self._detail = dict(detail or {})
         self._gaps = tuple(gaps)
+        self._pool_name = pool_name
         self._when_described = described
         self._source_of: dict[str, str] = {}
 
@@ -199,7 +203,7 @@ class ProcessSandbox:
             live = LiveOutput(call.tell, secrets=secrets, limit_bytes=self._limits.stdout_kb * 1024)
         order = self._order(request, wall_seconds=wall, answer_bytes=answer_limit_bytes(self._limits), live=live)
         for attempt in range(ATTEMPTS):
-            child = self._children.take()
+            child = self._child()
             reported = {**child.reported, "spare": child.spare}
             with way_out(self._proxy, child, reported), carried(order, workspace) as full_order:
                 ended, verdict = self._execute(child, full_order, secrets, cancelled=cancelled)
@@ -232,7 +236,18 @@ class ProcessSandbox:
                 "cpu_user_seconds": round(ended.cpu_user_seconds, 6),
                 "cpu_system_seconds": round(ended.cpu_system_seconds, 6),
             },
+            arguments=_leaving(json.dumps(call.tool_args, ensure_ascii=False), secrets) if call.shows_arguments else "",
         )
+
+    def _child(self) -> Child:
+        """A process for a call, of which operators are told; also of one that is not to be had."""
+        try:
+            child = self._children.take()
+        except (SandboxError, OSError):
+            emit("sandbox.refused", pool=self._pool_name, reason="process")
+            raise
+        emit("sandbox.started", pool=self._pool_name, sandbox_level=self._level.value)
+        return child
 
     def _order(
         self, request: bytes, *, wall_seconds: float, answer_bytes: int, live: LiveOutput | None = None

@@ -68,6 +68,7 @@ def open_container(pool: Pool) -> Sandbox:
         limits=limits,
         launcher=None,
         children=containers,
+        pool_name=pool.name,
         tools=pool.tools,
         project_dir=view.project_dir,
         environment=pool.environment,

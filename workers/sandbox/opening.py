@@ -40,14 +40,14 @@ def open_sandbox(
     """A sandbox for the pool's tools (import strings), tried out before it is returned; close it when the pool ends.
 
     `environment` is where the pool's variables and secrets are looked up, by default this process's own; `pool_name`
-    says whose workspaces its calls find. Raises `SandboxUnavailableError` with the probe's words and the remedy; it
-    never returns a weaker wall than was asked for.
+    says whose workspaces its calls find, and whose processes operators are told of. Raises `SandboxUnavailableError`
+    with the probe's words and the remedy; it never returns a weaker wall than was asked for.
     """
     variables = os.environ if environment is None else environment
     passed = {name: variables[name] for name in settings.env if name in variables} | settings.set_env
     secrets = Secrets(settings.secrets, variables)
     workspaces = store_for(settings, pool=pool_name, project_dir=project_dir)
-    pool = Pool(settings, tuple(tools), project_dir, passed, secrets, workspaces)
+    pool = Pool(settings, tuple(tools), project_dir, passed, secrets, workspaces, pool_name)
     pool.secrets()
     if settings.backend == "container":
         return open_container(pool)
@@ -73,6 +73,7 @@ def _plain(pool: Pool) -> Sandbox:
         limits=Limits.from_settings(pool.settings),
         launcher=launcher,
         children=PlainProcesses(launcher, argv, base_environment()),
+        pool_name=pool.name,
         tools=pool.tools,
         project_dir=project,
         environment=pool.environment,
@@ -95,6 +96,7 @@ def _behind_a_profile(pool: Pool) -> Sandbox:
         limits=Limits.from_settings(settings),
         launcher=None,
         children=SeatbeltProcesses(argv, view, environment=environment, network=network),
+        pool_name=pool.name,
         tools=pool.tools,
         project_dir=view.project_dir,
         environment=pool.environment,

@@ -45,6 +45,7 @@ class Pool:
     environment: Mapping[str, str]
     secrets: Callable[[], Mapping[str, str]]
     workspaces: WorkspaceStore | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def open_wall(pool: Pool, name: SandboxLevel, *, proc: bool = True) -> Sandbox:
         limits=site.limits,
         launcher=site.launcher,
         children=zygotes,
+        pool_name=pool.name,
         tools=pool.tools,
         project_dir=site.view.project_dir,
         environment=pool.environment,

@@ -7,6 +7,7 @@ nobody will look at again, two answers to one call, a finished run that is still
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -51,6 +52,8 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.connection.flushall()
         self.floor = Floor(self.connection)
+        self.retries = 0
+        self.without_pool: dict[tuple[str, int, str], Any] = {}  # answered by people's no, or by nobody's yes
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -367,7 +370,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert unsigned(decision) == answer
             self.decisions[place] = decision
             if not approves:
-                self.answers[place] = decision
+                self.answers[place] = self.without_pool[self.run_id, *place] = decision
             assert self.connection.llen("tools.vault") == messages + approves
             return
         assert self.connection.llen("tools.vault") == messages
@@ -381,7 +384,7 @@ class QueueMachine(RuleBasedStateMachine):
         words = [self.floor.repairs.approvals.look_at(e) for e in self.floor.repairs.approvals.due(limit=50)]
         assert words.count("expired") == (0 if self.is_ending else len(awaited))
         for place in [] if self.is_ending else awaited:
-            self.answers[place] = self.stored_answer(place)
+            self.answers[place] = self.without_pool[self.run_id, *place] = self.stored_answer(place)
             assert self.answers[place].outcome is CallOutcome.EXPIRED
 
     # Time, loss and repair
@@ -469,6 +472,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert not failed
             return
         assert failed
+        self.retries += 1
         claimed = self.floor.claims.claim(self.run_id, owner="agents@test")
         assert isinstance(claimed, ClaimedRun)
         self.lose_holder()
@@ -490,6 +494,28 @@ class QueueMachine(RuleBasedStateMachine):
         if self.is_finished:
             assert self.run_id not in self.members(keys.DUE) + self.members(keys.DEADLINES)
             assert not self.waiting
+
+    @invariant()
+    def runs_are_counted_as_they_are(self) -> None:
+        with self.connection.pipeline(transaction=False) as asked:
+            asked.hgetall(keys.STATES)
+            for run_id in self.members(keys.RUNS):
+                asked.hget(keys.run(run_id), "status")
+            told, *statuses = asked.execute()
+        recounted, counted = Counter(statuses), {name: int(count) for name, count in told.items()}
+        assert counted["submitted"] == recounted.total()
+        for status in ("PENDING", "RUNNING", "PAUSED"):
+            assert counted.get(status, 0) == recounted[status], status
+        # One that is retried has ended and has not.
+        ends = ("COMPLETED", "CANCELLED", "ERROR")
+        assert sum(counted.get(status, 0) for status in ends) == sum(recounted[s] for s in ends) + self.retries
+        for status in ("COMPLETED", "CANCELLED"):
+            assert counted.get(status, 0) == recounted[status], status
+        without_pool = Counter(
+            f"{answer.outcome if isinstance(answer, CallResult) else 'denied'}:vault"
+            for place, answer in self.without_pool.items()
+        )
+        assert {name: count for name, count in counted.items() if ":" in name} == without_pool
 
     @invariant()
     def somebody_will_look_at_a_run_that_can_go_on(self) -> None:

@@ -19,6 +19,7 @@ from queues.embedded import EmbeddedServer
 from queues.settings import Settings, load_settings
 from tests.support.chaos.ledger import Ledger
 from tests.support.chaos.nursery import Nursery, Sprout
+from tests.support.chaos.server import Server
 from tests.support.chaos.shapes import Shape, script_of
 from tests.support.chaos.tools import LEDGER, name_of_executions
 from tests.support.processes import descendants, name_of, process_ids, processes_of
@@ -59,14 +60,13 @@ class Fleet:
         self.timing = {"lease_seconds": lease_seconds, "drain_seconds": drain_seconds}
         self._log = (folder / "processes.log").open("w", encoding="utf-8", buffering=1)
         self._children: dict[str, Child | Sprout] = {}
-        self._nursery: Nursery | None = None
+        self._nurseries: dict[tuple[str, ...], Nursery] = {}
         self._frozen: set[str] = set()
 
     def __enter__(self) -> Self:
         self.settings = self._settings()
-        self.server = EmbeddedServer.start(self.folder / "server", roles=roles(list(self.settings.pools)))
+        self.server = self._open_server()
         self.client = Client(self.server.url_of(PRODUCER))
-        self._nursery = Nursery({**_plain(), "PYTHONPATH": str(_ROOT), "CHAOS": str(self.folder)}, self.folder)
         try:
             self._model = self._model_environment()
             for name in self.workers():
@@ -112,7 +112,7 @@ class Fleet:
     def start(self, name: str) -> None:
         """Start a worker that was never started or has ended; `await_ready` waits for it."""
         self._frozen.discard(name)
-        self._spawn(self._worker(name))
+        self._spawn(self._worker(name), seat=_seat_of(name))
 
     def await_ready(self, name: str) -> None:
         child = self._children[name]
@@ -186,8 +186,8 @@ class Fleet:
             if not child.ended.wait(20):
                 child.kill()
                 child.ended.wait(5)
-        if self._nursery is not None:
-            self._nursery.close()
+        for nursery in self._nurseries.values():
+            nursery.close()
         self.client.close()
         self.server.stop()
         self._log.close()
@@ -196,9 +196,19 @@ class Fleet:
         """All that the processes have printed."""
         return (self.folder / "processes.log").read_text(encoding="utf-8", errors="replace")
 
-    def _spawn(self, command: ChildCommand) -> None:
-        assert self._nursery is not None
-        self._children[command.name] = self._nursery.start(command, on_line=self._write_down)
+    def _open_server(self) -> Server:
+        return EmbeddedServer.start(self.folder / "server", roles=roles(list(self.settings.pools)))
+
+    def _inside(self, seat: str) -> tuple[str, ...]:
+        """The words before a command that start it where the processes of that seat live."""
+        return ()
+
+    def _spawn(self, command: ChildCommand, *, seat: str) -> None:
+        inside = self._inside(seat)
+        if inside not in self._nurseries:
+            env = {**_plain(), "PYTHONPATH": str(_ROOT), "CHAOS": str(self.folder)}
+            self._nurseries[inside] = Nursery(env, self.folder, inside=inside)
+        self._children[command.name] = self._nurseries[inside].start(command, on_line=self._write_down)
 
     def _write_down(self, name: str, line: str) -> None:
         with contextlib.suppress(ValueError):  # closed: nobody reads any more
@@ -218,14 +228,14 @@ class Fleet:
                 address.append(found[1])
                 announced.set()
 
-        command = [sys.executable, "-m", "workers.model_server", "--script", str(script)]
+        command = [*self._inside("agents"), sys.executable, "-m", "workers.model_server", "--script", str(script)]
         model = ChildCommand(name="model", command=command, env={**_plain(), "CHAOS": str(self.folder)}, cwd=_ROOT)
         self._children["model"] = Child(model, on_line=note, on_end=lambda _: announced.set())
         assert announced.wait(_READY_SECONDS) and address, self._children["model"].last_lines
         return {"OPENAI_BASE_URL": address[0], "OPENAI_API_KEY": "none"}
 
     def _worker(self, name: str) -> ChildCommand:
-        seat = name.rstrip("0123456789")
+        seat = _seat_of(name)
         if seat == "agents":
             module, concurrency, user = "workers.agent_worker", self.settings.agent_concurrency, AGENTS
             more = self._model
@@ -253,7 +263,15 @@ class Fleet:
             # The ledger has to be written from within a call.
             lines.append(f'read_write = ["{self.ledger.path.parent}"]\nenv = ["LANG", "{LEDGER}"]')
         (self.folder / "errandry.toml").write_text("\n".join(lines) + "\n")
-        return load_settings(self.folder, agent_concurrency=8, **self.timing)
+        return load_settings(self.folder, agent_concurrency=8, **self.timing, **self._address())
+
+    def _address(self) -> dict[str, object]:
+        """The settings that lead to the server, where it is not ours."""
+        return {}
+
+
+def _seat_of(name: str) -> str:
+    return name.rstrip("0123456789")
 
 
 def _plain() -> dict[str, str]:

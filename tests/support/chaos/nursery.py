@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from workers.child import ChildCommand, LineSink
@@ -80,11 +80,11 @@ class Sprout:
 
 
 class Nursery:
-    """The fleet's side. `close` ends all that it has started."""
+    """The fleet's side. `close` ends all that it has started. The words `inside` start it somewhere else."""
 
-    def __init__(self, env: Mapping[str, str], cwd: Path) -> None:
+    def __init__(self, env: Mapping[str, str], cwd: Path, *, inside: Sequence[str] = ()) -> None:
         self._socket, far = socket.socketpair()
-        command = [sys.executable, "-m", "tests.support.chaos.nursery", str(far.fileno())]
+        command = [*inside, sys.executable, "-m", "tests.support.chaos.nursery", str(far.fileno())]
         self._process = subprocess.Popen(command, env=dict(env), cwd=cwd, pass_fds=[far.fileno()])
         far.close()
         self._lines = self._socket.makefile("r")

@@ -24,38 +24,24 @@ class Saboteur:
         self._frozen_seconds = 2 * lease_seconds
         self._thaw_at: dict[str, float] = {}
         self._revive_at = 0.0
+        self._mended_at = 0.0
+        self.struck = 0
         self.done: Counter[str] = Counter()
 
     def strike(self) -> None:
         """Break one thing, if there is anything of that kind to break just now."""
-        fault, broken = (
-            self._dice.choices(
-                (
-                    "agent worker killed",
-                    "tool worker killed",
-                    "tool killed",
-                    "sandbox killed",
-                    "server killed",
-                    "worker frozen",
-                ),
-                (5, 6, 3, 3, 2, 2),
-            )[0],
-            False,
-        )
-        match fault:
-            case "agent worker killed":
-                broken = self._with_one_of(self._fleet.workers("agents"), self._fleet.kill)
-            case "tool worker killed":
-                broken = self._with_one_of(self._fleet.tool_workers(), self._fleet.kill)
-            case "tool killed":
-                broken = self._kill_one_of(self._fleet.executions())
-            case "sandbox killed":
-                broken = self._kill_one_of(self._fleet.sandboxes())
-            case "server killed":
-                broken = self._kill_server()
-            case "worker frozen":
-                broken = self._with_one_of(self._fleet.workers(), self._freeze)
+        faults: dict[str, tuple[int, Callable[[], bool]]] = {
+            "agent worker killed": (5, lambda: self._with_one_of(self._fleet.workers("agents"), self._fleet.kill)),
+            "tool worker killed": (6, lambda: self._with_one_of(self._fleet.tool_workers(), self._fleet.kill)),
+            "tool killed": (3, lambda: self._kill_one_of(self._fleet.executions())),
+            "sandbox killed": (3, lambda: self._kill_one_of(self._fleet.sandboxes())),
+            "server killed": (2, self._kill_server),
+            "worker frozen": (2, lambda: self._with_one_of(self._fleet.workers(), self._freeze)),
+        }
+        fault = self._dice.choices(list(faults), [weight for weight, _ in faults.values()])[0]
+        broken = faults[fault][1]()
         self.done[fault] += broken
+        self.struck += broken
 
     def mend(self) -> None:
         """Thaw what has been frozen past its lease, and start again what has ended."""
@@ -63,8 +49,8 @@ class Saboteur:
         for name in [name for name, at in self._thaw_at.items() if at <= now]:
             del self._thaw_at[name]
             self._fleet.thaw(name)
-        if self._revive_at <= now:
-            self._fleet.mend()
+        if self._revive_at <= now and self._fleet.mend():
+            self._mended_at = now
 
     def relent(self) -> None:
         """Thaw everything now."""

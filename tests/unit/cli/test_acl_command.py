@@ -11,7 +11,7 @@ import pytest
 from workers.cli import main
 
 PROJECT = '[pools.shell]\ntools = ["desk.tools:add"]\n'
-USERS = ["agents", "pool-shell", "producer", "gateway", "flower", "operator"]
+USERS = ["agents", "pool-shell", "producer", "gateway", "flower", "operator", "scaler"]
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from queues.acl import GATEWAY
 from queues.errors import SettingsError
 from queues.redis_url import project_roles
 from queues.settings import Settings, load_settings
+from tests.support.command import Command
 from workers import up
-from workers.commands.workers_command import run_tool_worker
 from workers.tool_worker import build
 
 HEAD = '[pools.remote]\ntools = ["elsewhere.tools:resize"]\n'
@@ -37,6 +37,7 @@ def test_workers_serve_unless_it_is_said_otherwise(tmp_path: Path) -> None:
     [
         (["concurrency = 2"], "concurrency"),
         (["live_output = true"], "live_output"),
+        (["flower_details = true"], "flower_details"),
         (["[pools.remote.sandbox]", 'level = "none"'], "sandbox.level"),
         (["[pools.remote.sandbox]", "memory_mb = 512"], "sandbox.memory_mb"),
         (["[pools.remote.sandbox]", 'network = "host"'], "sandbox.network"),
@@ -64,12 +65,11 @@ def test_a_child_process_reads_the_same(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_no_tool_worker_starts_for_it(tmp_path: Path) -> None:
     settings = written(tmp_path, 'served_by = "http"').with_redis_url("redis://127.0.0.1:1/0")
-    for attempt in (
-        lambda: build(settings, "remote"),
-        lambda: run_tool_worker(settings, "remote", concurrency=None, node="x", loglevel="info"),
-    ):
-        with pytest.raises(SettingsError, match='pool remote has served_by = "http": executors fetch its calls'):
-            attempt()
+    with pytest.raises(SettingsError, match='pool remote has served_by = "http": executors fetch its calls'):
+        build(settings, "remote")
+    refused = Command(tmp_path).run("tool-worker", "--pool", "remote")
+    assert refused.returncode == 2
+    assert 'pool remote has served_by = "http": executors fetch its calls' in refused.stderr
 
 
 def test_up_starts_no_tool_worker_for_it_and_the_server_knows_no_user(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ class Deliverer:
         _log.log(
             logging.WARNING if is_last else logging.INFO,
             "webhook %s was not delivered to %s at try %d: %s",
-            *(held.announcement.id, due.host, held.number, failure),
+            *(held.announcement.id, due.host, held.number, str(failure)),
         )
         if is_last:
             reason = f"not delivered to {due.host} (try {held.number}): {failure}"
