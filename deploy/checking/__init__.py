@@ -1,0 +1,1 @@
+"""What `deploy/check` and `deploy/podman.py` are made of; no part of the product."""
