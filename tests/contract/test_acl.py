@@ -55,35 +55,7 @@ from tests.support.queue_floor import (
 
 pytestmark = pytest.mark.redis
 
-POOLS = ("shell", "python")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer.start(tmp_path_factory.mktemp("acl") / "server", roles=roles(POOLS)) as started:
-        yield started
-
-
-@pytest.fixture
-def owner(server: EmbeddedServer) -> Iterator[redis.Redis]:
-    """The server's owner, on an empty server."""
-    connection = connect(server.url)
-    connection.flushall()
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
-def as_user(server: EmbeddedServer, owner: redis.Redis) -> Iterator[Callable[[str], redis.Redis]]:
-    """A connection of each user that is asked for."""
-    opened: dict[str, redis.Redis] = {}
-
-    def connected(user: str) -> redis.Redis:
-        return opened.setdefault(user, connect(server.url_of(user), socket_timeout_seconds=5))
-
-    yield connected
-    for connection in opened.values():
-        connection.close()
+POOLS = ("shell", "python")  # as the server of `conftest.py` has them
 
 
 def sent(connection: redis.Redis, *command: str | int) -> object:

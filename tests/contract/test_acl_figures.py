@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import redis
 from redis.exceptions import NoPermissionError
 
 from queues import keys
-from queues.acl import AGENTS, GATEWAY, PRODUCER, pool_user, roles
+from queues.acl import AGENTS, GATEWAY, PRODUCER, Role, pool_user, roles
 from queues.announcements import Announcement, Announcements
 from queues.connections import aconnect, connect
 from queues.count_telling import CountTeller
@@ -23,26 +23,12 @@ from tests.support.queue_floor import Floor, external
 pytestmark = pytest.mark.redis
 
 SHELL = pool_user("shell")
-USERS = roles(("shell", "python", "remote"), http_pools=("remote",))
 POOLS = ("shell", "python", "remote")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer.start(tmp_path_factory.mktemp("acl") / "server", roles=USERS) as started:
-        yield started
-
-
-@pytest.fixture
-def as_user(server: EmbeddedServer) -> Iterator[Callable[[str], redis.Redis]]:
-    """A connection of each user that is asked for, to an empty server."""
-    with connect(server.url) as owner:
-        owner.flushall()
-        owner.script_flush()
-    opened: dict[str, redis.Redis] = {}
-    yield lambda user: opened.setdefault(user, connect(server.url_of(user), socket_timeout_seconds=5))
-    for connection in opened.values():
-        connection.close()
+def users() -> list[Role]:
+    return roles(POOLS, http_pools=("remote",))
 
 
 def tell(connection: redis.Redis, pool: str | None, figure: Figure) -> bool:

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 import redis
 from redis.exceptions import NoPermissionError
 
 from queues import keys
-from queues.acl import GATEWAY, PRODUCER, roles
+from queues.acl import GATEWAY, PRODUCER
 from queues.backlog import Backlog, backlog
 from queues.connections import aconnect, connect
 from queues.embedded import EmbeddedServer
 from tests.support.queue_floor import Floor, external
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer.start(tmp_path_factory.mktemp("acl") / "server", roles=roles(("shell", "python"))) as started:
-        yield started
-
-
-@pytest.fixture
-def owner(server: EmbeddedServer) -> Iterator[redis.Redis]:
-    with connect(server.url) as connection:
-        connection.flushall()
-        yield connection
 
 
 def counted(url: str) -> Backlog:

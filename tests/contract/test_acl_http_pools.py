@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError
 
 from agent_core.tools.execution import CallResult
 from queues import keys
-from queues.acl import AGENTS, GATEWAY, OPERATOR, PRODUCER, pool_user, roles
+from queues.acl import AGENTS, GATEWAY, OPERATOR, PRODUCER, Role, pool_user, roles
 from queues.announcements import Announcement, Announcements, announced
 from queues.connections import aconnect, connect
 from queues.embedded import EmbeddedServer
@@ -26,20 +26,8 @@ USERS = roles(("shell", "remote"), http_pools=("remote",))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer.start(tmp_path_factory.mktemp("acl") / "server", roles=USERS) as started:
-        yield started
-
-
-@pytest.fixture
-def as_user(server: EmbeddedServer) -> Iterator[Callable[[str], redis.Redis]]:
-    """A connection of each user that is asked for, to an empty server."""
-    with connect(server.url) as owner:
-        owner.flushall()
-    opened: dict[str, redis.Redis] = {}
-    yield lambda user: opened.setdefault(user, connect(server.url_of(user), socket_timeout_seconds=5))
-    for connection in opened.values():
-        connection.close()
+def users() -> list[Role]:
+    return USERS
 
 
 @pytest.fixture

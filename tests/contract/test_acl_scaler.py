@@ -20,20 +20,6 @@ pytestmark = pytest.mark.redis
 _COUNT = "local kind = redis.call('type', KEYS[1]).ok; return redis.call('llen', KEYS[1])"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer.start(tmp_path_factory.mktemp("acl") / "server", roles=roles(("shell", "python"))) as started:
-        yield started
-
-
-@pytest.fixture
-def owner(server: EmbeddedServer) -> Iterator[redis.Redis]:
-    with connect(server.url) as connection:
-        connection.flushall()
-        connection.acl_log_reset()
-        yield connection
-
-
 @pytest.fixture
 def scaler(server: EmbeddedServer) -> Iterator[redis.Redis]:
     with connect(server.url_of(SCALER)) as connection:
