@@ -24,6 +24,8 @@ _SENTENCES = {
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "string_type": "must be text in quotes",
     "tuple_type": 'must be a list, as in ["one", "two"]',
     "dict_type": "must be a table, as in [pools.shell]",

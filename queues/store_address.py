@@ -174,8 +174,11 @@ def _places(hosts: str, scheme: str) -> tuple[Place, ...]:
     places = tuple(
         (unquote(one[1].strip("[]")), int(one[2] or _PORTS.get(scheme, 0))) for one in found if one is not None
     )
-    if scheme == "unix" or len(places) < len(found) or not all(0 < port < 65536 for _, port in places):
-        raise ValueError(f"is incomplete; write {_SENTINEL_FORM if scheme in _SENTINEL else _FORM}")
+    form = _SENTINEL_FORM if scheme in _SENTINEL else _FORM
+    if scheme == "unix" or len(places) < len(found):
+        raise ValueError(f"is incomplete; write {form}")
+    if not all(0 < port < 65536 for _, port in places):
+        raise ValueError(f"names a port that is none, they go from 1 to 65535; write {form}")
     if len(places) > 1 and scheme in _PLAIN:
         raise ValueError(f"names several servers; {_WAY_OUT}")
     return places

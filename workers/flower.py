@@ -57,12 +57,7 @@ def serve(
     default_options.max_tasks = _MOST_TASKS
     default_options.tasks_columns = _COLUMNS
     # Its API refuses all orders without a password, so its pages offer none.
-    default_options.read_only = not basic_auth and os.environ.get(_OPEN_API, "").lower() not in (
-        "1",
-        "true",
-        "yes",
-        "on",
-    )
+    default_options.read_only = not basic_auth and not _is_api_open()
     assert settings.redis_url is not None
     ask_at(settings.redis_url.get_secret_value())
     app, loop = watching_app(settings), IOLoop.current()

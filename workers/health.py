@@ -25,7 +25,7 @@ _USAGE = f"""\
 Usage: errandry-health agent-worker [--name NODE] [--alive]
        errandry-health tool-worker --pool NAME [--name NODE] [--alive]
        errandry-health gateway [--port 8700] [--alive]
-       errandry-health flower [--port 5555]
+       errandry-health flower [--port 5555] [--alive]
 
 Exit code 0 if that process of this machine is ready, 1 (with a sentence) if not, 2 for wrong usage.
 
@@ -47,18 +47,23 @@ def main(arguments: list[str] | None = None, *, now: float | None = None) -> int
     alive = "--alive" in rest
     pairs = [word for word in rest if word != "--alive"]
     options = dict(zip(pairs[::2], pairs[1::2], strict=False))
-    if kind not in _OPTIONS or len(pairs) % 2 or not options.keys() <= set(_OPTIONS[kind]):
-        return _say(_USAGE, code=_MISUSED)
+    if kind not in _OPTIONS:
+        return _misused(f"{kind} is no process; name one of {', '.join(_OPTIONS)}")
+    unknown = [option for option in pairs[::2] if option not in _OPTIONS[kind]]
+    if unknown:
+        return _misused(f"{kind} has no option {unknown[0]}")
+    if len(pairs) % 2:
+        return _misused(f"{pairs[-1]} lacks its value")
     if kind in _DOORS:
         port, ready_path, alive_path = _DOORS[kind]
         given = options.get("--port", str(port))
-        if not given.isdecimal():
-            return _say(_USAGE, code=_MISUSED)
+        if not given.isdecimal() or not 0 < int(given) < 65536:
+            return _misused(f"--port must be a number from 1 to 65535 (it is {given!r})")
         return _answer(_why_no_door(int(given), alive_path if alive else ready_path))
     folder = os.environ.get(beats.FOLDER_VARIABLE)
     node = options.get("--name") or (options.get("--pool") if kind == beats.TOOL_BEATS else "agents")
     if not node:
-        return _say(_USAGE, code=_MISUSED)
+        return _misused("--pool is missing; name the pool of the tool worker")
     if not folder:
         return _say(f"{beats.FOLDER_VARIABLE} is not set, here and for the worker; name a folder.\n", code=_MISUSED)
     moment = time.monotonic() if now is None else now
@@ -86,6 +91,10 @@ def _why_no_door(port: int, path: str) -> str:
 
 def _answer(why_not: str) -> int:
     return _say(f"{why_not}\n", code=_NOT_READY) if why_not else _READY
+
+
+def _misused(why: str) -> int:
+    return _say(f"{_USAGE}\n{why}.\n", code=_MISUSED)
 
 
 def _say(text: str, *, code: int) -> int:

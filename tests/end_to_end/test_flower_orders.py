@@ -96,7 +96,7 @@ def test_orders_want_the_password_and_no_other_sites_page(watched: Watched) -> N
     path, pids = "/api/worker/shutdown/shell@test", watched.walk.processes.pids()
     for login in (None, ("ada", "wrong"), ("eve", LOGIN[1])):
         assert watched.post(path, auth=login).status_code == HTTPStatus.UNAUTHORIZED
-        for page in ("/", "/tasks", "/worker/shell@test", "/api/tasks", "/api/workers"):
+        for page in ("/", "/tasks", "/worker/shell@test", "/api/tasks", "/api/workers", "/metrics"):
             assert watched.get(page, auth=login).status_code == HTTPStatus.UNAUTHORIZED, page
     # A browser sends the password along by itself, also where another site's page has it ask.
     assert watched.post(path, headers=ELSEWHERE).status_code == HTTPStatus.FORBIDDEN

@@ -84,20 +84,22 @@ def test_each_node_has_a_note_of_its_own(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "said"),
     [
-        ["worker"],
-        ["tool-worker"],
-        ["agent-worker", "--pool", "shell"],
-        ["gateway", "--port"],
-        ["gateway", "--port", "x"],
-        ["flower", "--alive", "now"],
-        [],
+        (["worker"], "worker is no process; name one of agent-worker, tool-worker, gateway, flower."),
+        (["tool-worker"], "--pool is missing"),
+        (["agent-worker", "--pool", "shell"], "agent-worker has no option --pool."),
+        (["gateway", "--port"], "--port lacks its value."),
+        (["gateway", "--port", "x"], "--port must be a number from 1 to 65535 (it is 'x')."),
+        (["gateway", "--port", "99999"], "--port must be a number"),
+        (["flower", "--alive", "now"], "flower has no option now."),
+        ([], "Usage"),
     ],
 )
-def test_other_words_are_misuse(folder: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_words_are_misuse(folder: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
-    assert capsys.readouterr().err.startswith("Usage: errandry-health ")
+    told = capsys.readouterr().err
+    assert told.startswith("Usage: errandry-health ") and said in told
 
 
 def test_without_a_folder_it_says_what_to_set(

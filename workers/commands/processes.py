@@ -102,9 +102,7 @@ def up(
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Leave Flower out.")] = False,
     gateway_port: Annotated[
         int | None,
-        typer.Option(
-            min=0, max=65535, help="The gateway's port; that of [gateway] by default (8700). 0 takes a free one."
-        ),
+        typer.Option(min=0, max=65535, help="The gateway's port; gateway.port by default (8700). 0 takes a free one."),
     ] = None,
     no_gateway: Annotated[bool, typer.Option("--no-gateway", help="Leave the HTTP gateway out.")] = False,
     drain_seconds: Annotated[

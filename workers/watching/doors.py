@@ -10,6 +10,7 @@ from typing import Any
 
 from flower.api.control import ControlHandler
 from flower.app import Flower
+from flower.views.monitor import Metrics
 from tornado import web
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 
@@ -56,6 +57,7 @@ class Doors(Flower):  # type: ignore[misc]
         self._knows_callers = knows_callers
         super().__init__(ui_modules={"Template": _Styled}, transforms=[_Challenge] if knows_callers else [], **how)
         self.add_handlers(r".*", [(path, _RefusedOrder, {"reason": reason}) for path, reason in _ORDERS])
+        self.add_handlers(r".*", [(r"/metrics", _Metrics)])
 
     def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate:
         """Flower's own, unless a page of another site asks where nobody needs a password."""
@@ -86,6 +88,14 @@ class _Challenge(web.OutputTransform):
         if status_code == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = 'Basic realm="flower"'
         return status_code, headers, chunk
+
+
+class _Metrics(Metrics):  # type: ignore[misc]
+    """Flower's figures, which name agents, tools and workers, for those who may see its pages."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        await super().get()
 
 
 class _RefusedOrder(ControlHandler):  # type: ignore[misc]

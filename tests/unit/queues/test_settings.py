@@ -181,6 +181,8 @@ POOL = '[pools.shell]\ntools = ["a:b"]\n'
         (POOL + "[pools.shell.sandbox]\nmemroy_mb = 2", "pools.shell.sandbox.memroy_mb is not a setting; did you mean"),
         (POOL + 'concurrency = "many"', "pools.shell.concurrency must be a whole number (it is 'many')"),
         (POOL + "concurrency = 0", "pools.shell.concurrency must be 1 or more (it is '0')"),
+        (POOL + 'flower_details = "perhaps"', "pools.shell.flower_details must be true or false (it is 'perhaps')"),
+        (POOL + "flower_details = []", "pools.shell.flower_details must be true or false"),
         (POOL + '[pools.shell.sandbox]\nlevel = "soft"', "pools.shell.sandbox.level must be 'strict', 'ns', 'shared'"),
         (POOL + '[pools.shell.sandbox]\nnetwork = "all"', "pools.shell.sandbox.network must be 'none', 'allowlist' or"),
         (POOL + "[pools.shell.sandbox]\nwall_seconds = 0", "pools.shell.sandbox.wall_seconds must be greater than 0"),
