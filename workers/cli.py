@@ -19,7 +19,20 @@ from typer.exceptions import TyperException
 
 from agent_core.errors import ErrandryError, ImportStringError
 from queues.errors import SettingsError, UnknownPoolError
-from workers.commands import acl, api_keys, credentials, dead, doctor, looking, people, pools, processes, projects, runs
+from workers.commands import (
+    acl,
+    api_keys,
+    bench,
+    credentials,
+    dead,
+    doctor,
+    looking,
+    people,
+    pools,
+    processes,
+    projects,
+    runs,
+)
 from workers.commands.log_lines import is_json
 from workers.encodings import forgive_output
 
@@ -72,7 +85,7 @@ def before_any_command(
     context.ensure_object(GlobalOptions).debug = debug
 
 
-for commands in (processes, runs, looking, people, dead, pools, doctor, acl, credentials, api_keys, projects):
+for commands in (processes, runs, looking, people, dead, pools, doctor, acl, credentials, api_keys, projects, bench):
     commands.register(app)
 
 

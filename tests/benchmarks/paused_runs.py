@@ -10,11 +10,9 @@ with all of them paused, and their CPU time is compared (Linux only). One run is
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +25,10 @@ from queues.connections import connect  # noqa: E402
 from queues.embedded import EmbeddedServer  # noqa: E402
 from queues.repairs import Repairs  # noqa: E402
 from queues.timing import Timing  # noqa: E402
-from tests.support.pausing import Pausing, used_bytes  # noqa: E402
 from tests.support.walking import Walk, walking  # noqa: E402
+from workers.bench.pausing import Pausing, used_bytes  # noqa: E402
+from workers.bench.processes import tree_cpu_seconds  # noqa: E402
 from workers.sweep import Sweep  # noqa: E402
-
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -101,23 +98,9 @@ def watch(walk: Walk, connection: redis.Redis, seconds: float) -> Spent:
 
 def spent_so_far(walk: Walk, connection: redis.Redis) -> Spent:
     server = connection.info()
-    cpu = {name: sum(map(cpu_seconds, family(pid))) for name, pid in walk.processes.pids().items()}
+    cpu = {name: tree_cpu_seconds(pid) for name, pid in walk.processes.pids().items()}
     cpu["the server"] = server["used_cpu_user"] + server["used_cpu_sys"]
     return Spent(cpu, int(server["total_commands_processed"]))
-
-
-def family(pid: int) -> Iterator[int]:
-    """A process and all below it."""
-    yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text(encoding="ascii").split():
-            yield from family(int(child))
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of the process, and of those children that have ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / TICKS
 
 
 def compare(before: Spent, after: Spent, given: argparse.Namespace) -> None:

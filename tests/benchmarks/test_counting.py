@@ -9,7 +9,7 @@ import pytest
 
 from agent_core import telemetry
 from agent_core.telemetry import emit
-from tests.benchmarks.ratios import compare
+from workers.bench.pairs import compare
 from workers.exporters.counts import Counts
 
 pytestmark = pytest.mark.benchmark

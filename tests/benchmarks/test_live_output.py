@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from agent_core.tools.execution import CallOutcome
 from queues.settings import SandboxSettings
-from tests.benchmarks.ratios import compare
 from tests.support.sandboxes import opened
+from workers.bench.pairs import compare
 from workers.sandbox.base import Sandbox, SandboxCall
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(300)]

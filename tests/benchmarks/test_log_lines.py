@@ -14,9 +14,9 @@ from agent_core import telemetry
 from agent_core.telemetry import emit, listen
 from queues.calls import CallAddress
 from queues.leases import LeaseKeeper
-from tests.benchmarks.ratios import compare
 from tests.support.acting_sandbox import ActingSandbox
 from tests.support.queue_floor import Floor, address, external
+from workers.bench.pairs import compare
 from workers.execution import Executor
 from workers.exporters.log_context import attach_ids, bound
 from workers.exporters.log_forms import JsonLines, TextLines

@@ -1,4 +1,6 @@
-"""What a run with one pause costs on top of the two requests that it makes of the model."""
+"""What a run with one pause costs on top of its two requests of the model, streamed and async; `errandry bench` says it
+of whole replies.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,8 +15,8 @@ from agent_core.agent import Agent
 from agent_core.models.openai import OpenAIChat
 from agent_core.run import RunOutput
 from agent_core.tools import tool
-from tests.benchmarks.ratios import compare
 from tests.benchmarks.served_model import PROMPT, served_model
+from workers.bench.pairs import compare
 
 pytestmark = pytest.mark.benchmark
 
@@ -86,25 +88,6 @@ def show(capsys: pytest.CaptureFixture[str], table: str) -> None:
         print(table)
 
 
-def test_whole_replies(base_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    agent = agent_at(base_url)
-
-    def run() -> None:
-        paused = answer_all(agent.run(PROMPT))
-        done = agent.continue_run(run_id=paused.run_id, updated_tools=paused.tools)
-        assert done.content == ANSWER and done.metrics.model_calls == 2
-
-    with openai.OpenAI(base_url=base_url, **CONNECTION) as client:
-
-        def ask() -> None:
-            create = client.chat.completions.create
-            messages = second_messages(*asked(create(model="m", messages=first_messages(), tools=OFFER)))
-            assert create(model="m", messages=messages, tools=OFFER).choices[0].message.content == ANSWER
-
-        comparison = compare(ask, run, pairs=20, repeats=3)
-    show(capsys, comparison.table("run, pause, continue over two bare requests"))
-
-
 def test_streamed_replies(base_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     agent = agent_at(base_url)
 
@@ -136,7 +119,7 @@ def test_streamed_replies(base_url: str, capsys: pytest.CaptureFixture[str]) -> 
             assert text == ANSWER
 
         comparison = compare(ask, run, pairs=20, repeats=3)
-    show(capsys, comparison.table("the same, streamed"))
+    show(capsys, comparison.table("run, pause, continue over two bare requests, streamed"))
 
 
 def test_async_replies(base_url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,8 @@ from queues.client import AsyncClient, Client
 from queues.runs import Runs
 from queues.scripts import Scripts, _source
 from queues.timing import Timing
-from tests.benchmarks.ratios import Comparison, compare
 from tests.support.valkey import configured
+from workers.bench.pairs import Comparison, compare
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.redis]
 

@@ -18,8 +18,8 @@ from queues.parts import Routing
 from queues.run_store import RedisRunStore
 from queues.runs import Runs
 from queues.timing import Timing
-from tests.benchmarks.ratios import compare
 from tests.benchmarks.served_model import served_model
+from workers.bench.pairs import compare
 
 pytestmark = pytest.mark.benchmark
 

@@ -25,7 +25,7 @@ from queues.parts import Routing
 from queues.run_store import RedisRunStore
 from queues.runs import Runs
 from queues.timing import Timing
-from tests.benchmarks.ratios import compare
+from workers.bench.pairs import compare
 from workers.execution import tell_settled, told_of
 from workers.exporters.tracing import NO_TRACES, Traces, open_traces
 

@@ -29,8 +29,8 @@ from queues.event_stream import (
     with_calls,
 )
 from queues.stored_events import stored_event
-from tests.support.pausing import Pausing
 from tests.support.waiting import wait_until
+from workers.bench.pausing import Pausing
 
 pytestmark = pytest.mark.redis
 

@@ -16,10 +16,10 @@ from queues.client import Client
 from queues.repairs import Repairs
 from queues.replies import now_ms
 from queues.topology import AGENTS_QUEUE, Lane
-from tests.support.pausing import Pausing, used_bytes
 from tests.support.queue_floor import DONE, TIMING, Floor, external
 from tests.support.valkey import configured
 from tests.support.waiting import wait_until
+from workers.bench.pausing import Pausing, used_bytes
 from workers.sweep import Sweep
 
 pytestmark = pytest.mark.redis

@@ -15,9 +15,9 @@ from queues.calls import CallAddress, Calls, ClaimedCall
 from queues.repairs import Repairs
 from queues.timing import Timing
 from queues.topology import AGENTS_QUEUE
-from tests.support.pausing import Pausing
 from tests.support.queue_floor import DONE, Floor
 from tests.support.waiting import wait_until
+from workers.bench.pausing import Pausing
 from workers.sweep import Sweep
 
 pytestmark = pytest.mark.redis

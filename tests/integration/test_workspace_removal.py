@@ -16,8 +16,8 @@ from queues import keys
 from queues.calls import CallAddress, Calls, ClaimedCall
 from queues.known_runs import known_runs
 from queues.timing import Timing
-from tests.support.pausing import Pausing
 from tests.support.waiting import wait_until
+from workers.bench.pausing import Pausing
 from workers.sandbox.base import SandboxLevel
 from workers.sandbox.workspace import GRACE_SECONDS, WorkspaceStore
 from workers.workspace_sweep import WorkspaceSweep

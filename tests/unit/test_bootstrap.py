@@ -233,6 +233,13 @@ def test_the_continuous_check_runs_the_second_line_of_the_readme(tmp_path: Path)
     assert done.stdout.splitlines()[-1] == "checked"
 
 
+def test_the_continuous_check_does_not_fail_for_want_of_a_benchmark(tmp_path: Path) -> None:
+    done = run_checks_of(tmp_path, "# X\n\n```sh\nfalse\necho checked\n```\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["checked", "$ errandry bench --quick"]
+    assert "did not come to its end" in done.stderr
+
+
 def test_the_continuous_check_refuses_a_readme_that_promises_something_else(tmp_path: Path) -> None:
     done = run_checks_of(tmp_path, "# X\n\n```sh\npip install x\n```\n")
     assert done.returncode == 1

@@ -16,7 +16,7 @@ from workers import cli
 COMMANDS = (
     "demo", "up", "agent-worker", "tool-worker", "flower", "submit", "runs", "show", "follow", "cancel", "pending",
     "settle", "approve", "answer", "init", "retry", "doctor", "dead", "pools", "gateway", "key",
-    "deny", "acl",
+    "deny", "acl", "bench",
 )  # fmt: skip
 
 

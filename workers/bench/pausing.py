@@ -1,6 +1,8 @@
-"""Pauses runs of a real agent without its worker, and says what they take of a server's memory."""
+"""Runs that pause: made by a real agent without its worker, and what they take of a server's memory."""
 
 from __future__ import annotations
+
+import time
 
 import redis
 
@@ -16,10 +18,12 @@ from queues.run_store import RedisRunStore
 from queues.runs import Runs
 from queues.timing import Timing
 from queues.topology import Lane
-from tests.support.waiting import wait_until
+from workers.bench.errors import BenchError
+
+_FREED_SECONDS = 60.0
+_PAUSE_SECONDS = 0.01
 
 
-# As in the project of `walk/`: its workers can carry these runs on.
 @tool(external_execution=True)
 def ask_colleague(question: str) -> str:
     """Ask a colleague, who answers by hand."""
@@ -38,16 +42,19 @@ class Pausing:
         self._store = RedisRunStore.on(connection, timing=timing)
 
     def pause_one(self, *, pool: str | None, lane: Lane = "normal") -> str:
-        """A new run, which waits now for the pool, or for a person."""
+        """A new run, which waits now for the pool, or for a person. BenchError if it does not."""
         snapshot = RunSnapshot.create(agent_name="careful", input="Ask which colour it is")
         run_id = self.runs.create(snapshot, agent="careful", lane=lane)
-        assert self.carry_on(run_id, pool=pool).status is RunStatus.PAUSED
+        status = self.carry_on(run_id, pool=pool).status
+        if status is not RunStatus.PAUSED:
+            raise BenchError(f"A run that should pause is {status}.")
         return run_id
 
     def carry_on(self, run_id: str, *, pool: str | None = None) -> RunSnapshot:
         """The run after its next stretch."""
         run = self._claims.claim(run_id, owner="pausing")
-        assert isinstance(run, ClaimedRun), run
+        if not isinstance(run, ClaimedRun):
+            raise BenchError(f"A run that should go on is {run}.")
         journal = QueueJournal(
             self._claims,
             run,
@@ -74,6 +81,10 @@ def used_bytes(connection: redis.Redis) -> int:
     What was deleted is given back in the background; that is waited for.
     """
     connection.script_flush("SYNC")
-    wait_until(lambda: connection.info("memory")["lazyfree_pending_objects"] == 0, "memory is free", timeout_seconds=60)
+    deadline = time.monotonic() + _FREED_SECONDS
+    while connection.info("memory")["lazyfree_pending_objects"]:
+        if time.monotonic() > deadline:
+            raise BenchError(f"The server has not freed what was deleted within {_FREED_SECONDS:g} s.")
+        time.sleep(_PAUSE_SECONDS)
     told = connection.info("memory")
     return int(told["used_memory"]) - int(told["mem_clients_normal"]) - int(told["mem_aof_buffer"])

@@ -1,7 +1,9 @@
 """Measures a piece of work against its floor, turn about in one run, and says how many times the floor it costs.
 
-Never judges: a machine that others use gives any number once, so the ratio and its spread are printed, not asserted.
+Never judges: a machine that others use gives any number once, so the ratio and its spread are told, not asserted.
 """
+
+from __future__ import annotations
 
 import statistics
 import time
@@ -38,13 +40,26 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare(floor: Callable[[], object], work: Callable[[], object], *, pairs: int, repeats: int = 1) -> Comparison:
-    """Take `pairs` samples of each, a sample being the mean of `repeats`; who goes first changes from pair to pair."""
+def compare(
+    floor: Callable[[], object],
+    work: Callable[[], object],
+    *,
+    pairs: int,
+    repeats: int = 1,
+    pause_seconds: float = 0.0,
+    on_pair: Callable[[int], object] = lambda _: None,
+) -> Comparison:
+    """Take `pairs` samples of each, a sample being the mean of `repeats`; who goes first changes from pair to pair.
+
+    Before each sample there is the pause, which is not counted; `on_pair` hears how many pairs are done.
+    """
     floor(), work()  # connections are opened, modules loaded and schemas built by the first of each
     taken: dict[Callable[[], object], list[Cost]] = {floor: [], work: []}
     for pair in range(pairs):
         for measured in (floor, work) if pair % 2 else (work, floor):
+            time.sleep(pause_seconds)
             taken[measured].append(_sample(measured, repeats=repeats))
+        on_pair(pair + 1)
     return Comparison(tuple(taken[floor]), tuple(taken[work]))
 
 
