@@ -171,7 +171,7 @@ def test_counters_metrics_and_filters_agree_with_the_states(watched: Watched) ->
         assert rows[worker].get("task-succeeded", 0) == sum(task["state"] == "SUCCESS" for task in of_worker)
         assert rows[worker].get("task-failed", 0) == sum(task["state"] == "FAILURE" for task in of_worker)
     wait_until(lambda: watched.workers()["agents@test"]["active"] == 0, "nothing is active", timeout_seconds=BOUND)
-    metrics = watched.ask("GET", "/metrics").text.splitlines()
+    metrics = watched.get("/metrics").text.splitlines()
     paused = 'flower_events_total{task="agents.ops",type="task-paused",worker="agents@test"}'
     assert any(line.startswith(paused) for line in metrics)
     waiting = [line for line in metrics if line.startswith(("flower_task_prefetch_time_seconds{", "flower_worker_pre"))]
@@ -210,7 +210,7 @@ def test_nothing_of_arguments_and_results_is_anywhere_unless_the_pool_opted_in(
         "events": "".join(_decoded(event) for event in events),
         "active": json.dumps(active),
         "active, asked for the arguments themselves": unsafe,
-        "metrics": watched.ask("GET", "/metrics").text,
+        "metrics": watched.get("/metrics").text,
     }
     assert executing.run_id in places["events"] and executing.run_id in unsafe, "the places do hold something"
     for canary in ("canary-gate-of-nobody", "canary-$", "canary-42-result", "canary-reason", TOKEN):
