@@ -57,6 +57,16 @@ class _Asking:
         self._first = place
         return str(told["ip"]), int(told["port"])
 
+    def judged(self, place: Place, told: Any, said: list[str]) -> Place | None:
+        """The primary that one Sentinel `told` of; where it does not (or an error came instead), `said` has why."""
+        if isinstance(told, RedisError):
+            said.append(_said(place, told))
+        elif (found := self.named(place, told)) is not None:
+            return found
+        else:
+            said.append(_said(place, "takes the primary for down"))
+        return None
+
 
 class Sentinels(_Asking):
     """For what blocks; connections to Sentinels are not kept."""
@@ -68,11 +78,9 @@ class Sentinels(_Asking):
             try:
                 told = self.asked(place, "sentinel_master", service)
             except RedisError as error:
-                said.append(_said(place, error))
-                continue
-            if (found := self.named(place, told)) is not None:
+                told = error
+            if (found := self.judged(place, told, said)) is not None:
                 return found
-            said.append(_said(place, "takes the primary for down"))
         raise _nobody(service, said)
 
     def asked(self, place: Place, question: str, service: str) -> Any:
@@ -90,17 +98,16 @@ class AsyncSentinels(_Asking):
         said: list[str] = []
         for place in self.in_turn():
             host, port = place
+            told: Any
             try:
                 async with redis.asyncio.Redis(
                     host=host, port=port, retry=AsyncRetry(NoBackoff(), 0), **self.options
                 ) as sentinel:
                     told = await sentinel.sentinel_master(service)
             except RedisError as error:
-                said.append(_said(place, error))
-                continue
-            if (found := self.named(place, told)) is not None:
+                told = error
+            if (found := self.judged(place, told, said)) is not None:
                 return found
-            said.append(_said(place, "takes the primary for down"))
         raise _nobody(service, said)
 
 

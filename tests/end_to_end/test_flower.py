@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -18,17 +17,9 @@ from queues.envelopes import call_envelope, continuation_envelope, start_envelop
 from queues.redis_url import resolved
 from tests.support.waiting import wait_until
 from tests.support.walking import kill, tool_worker
-from tests.support.watched import BOUND, TOKEN, Task, Watched, watching
+from tests.support.watched import BOUND, TOKEN, Task, Watched
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Watched]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GREETING_TOKEN", TOKEN)
-        with watching(tmp_path_factory.mktemp("watched"), embedded_server) as found:
-            yield found
 
 
 def test_each_agent_and_each_tool_has_its_own_name_and_each_pool_its_workers(watched: Watched) -> None:

@@ -6,25 +6,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from http import HTTPStatus
 
 import pytest
 
-from queues.embedded import EmbeddedServer
 from tests.support.waiting import wait_until
 from tests.support.walking import kill
-from tests.support.watched import BOUND, TOKEN, Watched, flower_of, watching
+from tests.support.watched import BOUND, TOKEN, Watched, flower_of
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Watched]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GREETING_TOKEN", TOKEN)
-        with watching(tmp_path_factory.mktemp("watched"), embedded_server) as found:
-            yield found
 
 
 def stop(watched: Watched) -> None:

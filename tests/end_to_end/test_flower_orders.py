@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from http import HTTPStatus
 
 import pytest
@@ -12,11 +11,10 @@ from kombu.exceptions import OperationalError
 from agent_core.run import RunStatus
 from queues.acl import AGENTS, GATEWAY, PRODUCER, pool_user
 from queues.celery_app import watching_app
-from queues.embedded import EmbeddedServer
 from queues.redis_url import resolved
 from tests.support.waiting import wait_until
 from tests.support.walking import tool_worker
-from tests.support.watched import BOUND, LOGIN, Watched, flower_of, watching
+from tests.support.watched import BOUND, LOGIN, Watched, flower_of
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -36,14 +34,6 @@ REFUSED = {
     "/api/task/send-task/agents.ops": "`errandry submit AGENT INPUT`",
 }
 ELSEWHERE = {"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Watched]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GREETING_TOKEN", "unused")
-        with watching(tmp_path_factory.mktemp("watched"), embedded_server) as found:
-            yield found
 
 
 def restarted(watched: Watched, **environment: str) -> Watched:
