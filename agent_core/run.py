@@ -21,6 +21,8 @@ from agent_core.text import well_formed, whole
 from agent_core.tools.execution import ToolExecution
 
 SNAPSHOT_SCHEMA: Literal[1] = 1
+HEAD_SCHEMA: Literal["1+log"] = "1+log"
+"""Of a snapshot whose beginning lies in its log; a release that knows no log must not take it for the whole."""
 _RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 __all__ = ["RunOutput", "RunResponse", "RunSnapshot", "RunStatus", "new_run_id", "new_session_id"]
@@ -121,6 +123,17 @@ class RunOutput(BaseModel):
 RunResponse = RunOutput
 
 
+class Logged(BaseModel):
+    """How much of a run lies in the log that its store keeps beside the snapshot; see `agent_core.snapshot_log`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    parts: int = 0
+    messages: int = 0
+    tools: int = 0
+    shown: int = 0
+
+
 class RunSnapshot(BaseModel):
     """The stored state of a run: all that is needed to go on, in any process.
 
@@ -131,7 +144,7 @@ class RunSnapshot(BaseModel):
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
     # Without a default: what has its default is left out of the stored form, and this must never be.
-    schema_number: Literal[1] = Field(alias="schema")
+    schema_number: Literal[1, "1+log"] = Field(alias="schema")
     version: int = 0
     step: int = 0
     phase: Literal["model", "tools"] = "model"
@@ -147,6 +160,7 @@ class RunSnapshot(BaseModel):
     stretch_began_at: datetime | None = Field(
         default=None, description="When whoever saved last began: should they die, others tell of what they did."
     )
+    logged: Logged | None = Field(default=None, description="What of this run its store has in a log already.")
     output: RunOutput
 
     @classmethod
@@ -208,21 +222,32 @@ class RunSnapshot(BaseModel):
 
     def to_json(self) -> str:
         """Return the stored form. What has its default value is left out: most of a waiting run would be nulls."""
-        return self.model_dump_json(exclude_defaults=True, exclude_none=True)
+        # Of a whole snapshot nothing lies anywhere else, wherever it came from.
+        whole = {"logged"} if self.schema_number == SNAPSHOT_SCHEMA else None
+        return self.model_dump_json(exclude_defaults=True, exclude_none=True, exclude=whole)
 
     @classmethod
-    def from_json(cls, raw: str | bytes) -> "RunSnapshot":
-        """Read the stored form; `SnapshotSchemaError` if a newer release wrote it, or it is none."""
+    def from_json(cls, raw: str | bytes, *, log_parts: int = 0) -> "RunSnapshot":
+        """Read the stored form; `SnapshotSchemaError` if a newer release wrote it, or it is none.
+
+        Also if it is the head of a snapshot whose log has another number of parts than the caller has at hand.
+        """
         try:
-            return cls.model_validate_json(raw)
+            snapshot = cls.model_validate_json(raw)
         except ValidationError as error:
             number = _schema_of(raw)
-            if number in (None, SNAPSHOT_SCHEMA):
+            if number in (None, SNAPSHOT_SCHEMA, HEAD_SCHEMA):
                 raise SnapshotSchemaError(f"This is no snapshot of a run: {error}") from error
             raise SnapshotSchemaError(
                 f"The snapshot has schema {number!r}, and this release reads schema {SNAPSHOT_SCHEMA}. "
                 "Upgrade this process before it takes part in the run."
             ) from error
+        wanted = snapshot.logged.parts if snapshot.logged else 0
+        if wanted != log_parts:
+            raise SnapshotSchemaError(
+                f"The snapshot goes on from {wanted} parts of a log, and {log_parts} are at hand."
+            )
+        return snapshot
 
 
 def _schema_of(raw: str | bytes) -> object:

@@ -76,7 +76,7 @@ class InMemoryRunStore:
     def save(self, snapshot: RunSnapshot, *, expected_version: int) -> RunSnapshot:
         saved = snapshot.model_copy(update={"version": expected_version + 1})
         # In full: it is written faster, and nobody counts these bytes.
-        text, run_id, session_id = saved.model_dump_json(), saved.run_id, saved.output.session_id
+        text, run_id, session_id = saved.model_dump_json(exclude={"logged"}), saved.run_id, saved.output.session_id
         with self._lock:
             found = self._stored[run_id].version if run_id in self._stored else 0
             if found != expected_version:

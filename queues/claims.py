@@ -15,6 +15,7 @@ import redis
 from agent_core.errors import SnapshotSchemaError, StaleRunError
 from agent_core.events import RunEvent
 from agent_core.run import RunSnapshot
+from agent_core.snapshot_log import join, split
 from agent_core.telemetry import emit
 from agent_core.tools.execution import CallAnswer, CallOutcome, CallResult, Confirmation, ToolExecution, parse_answer
 from queues import keys
@@ -209,15 +210,25 @@ class Claims:
     ) -> ClaimedRun:
         told = {"run_id": run.run_id, "step": snapshot.step, "status": snapshot.status.value}
         emit("run.saving", **told)
+        stored = split(snapshot)
         verdict, *reply = self._scripts.row(
             script,
             [keys.run(run.run_id), keys.events(run.run_id), *more_keys],
-            [run.epoch, run.version, snapshot.to_json(), snapshot.step, *specifics, *map(stored_event, events)],
+            [
+                run.epoch,
+                run.version,
+                stored.head,
+                stored.part,
+                snapshot.step,
+                *specifics,
+                *map(stored_event, events),
+            ],
         )
         if verdict == "cancelled":
             return replace(run, cancel_reason=reply[1])
         if verdict != "saved":
             raise StaleRunError(f"run {run.run_id} is carried on by another worker; this one lost its lease")
+        snapshot.logged = stored.logged
         emit("run.saved", **told)
         version, cancel_reason = reply
         return replace(run, version=version, snapshot=snapshot, cancel_reason=cancel_reason)
@@ -233,8 +244,9 @@ def _waiting(parts: Sequence[Part]) -> str:
 
 
 def _claimed(run_id: str, reply: Sequence[str]) -> ClaimedRun:
-    epoch, version, stored, agent, lane, *flat = reply
-    snapshot = RunSnapshot.from_json(stored)
+    epoch, version, head, agent, lane, logged, *rest = reply
+    log, flat = rest[: int(logged)], rest[int(logged) :]
+    snapshot = join(head, log)
     snapshot.version = int(version)
     told: dict[str, list[str]] = {}
     for call_id, answer in zip(flat[::2], flat[1::2], strict=True):

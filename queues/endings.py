@@ -11,6 +11,7 @@ import redis
 from agent_core.cancelling import cancel
 from agent_core.events import RunCancelled, RunError, RunEvent
 from agent_core.run import RunSnapshot, RunStatus
+from agent_core.snapshot_log import split
 from agent_core.telemetry import emit
 from agent_core.tools.execution import CallOutcome, CallResult
 from queues import keys
@@ -45,6 +46,7 @@ class Endings:
     def end(self, ending: Ending, *, retention_seconds: float) -> EndWord:
         """`ended`; `requested` if a worker holds the run and was told; `changed` if there is a newer snapshot."""
         snapshot, run_id = ending.snapshot, ending.snapshot.run_id
+        stored = split(snapshot)
         word = self._scripts.word(
             "end_run",
             [
@@ -61,7 +63,8 @@ class Endings:
             ],
             [
                 snapshot.version,
-                snapshot.to_json(),
+                stored.head,
+                stored.part,
                 run_id,
                 snapshot.status.value,
                 ending.reason,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import cast
 
 import redis
@@ -12,7 +12,7 @@ from agent_core.errors import RunNotFoundError
 from agent_core.run import RunOutput, RunStatus
 from queues import keys
 from queues.scripts import Scripts
-from queues.stored_runs import FIELDS, read_run
+from queues.stored_runs import FIELDS, log_fields, read_run
 
 MOST_LOOKED_AT = 1000
 _AT_ONE_GO = 50  # snapshots, which may be large
@@ -50,9 +50,9 @@ class RunList:
         page, fitting, gone = RunPage(), self._fitting(run_ids, statuses, agent), set[str]()
         while fitting and len(page) < limit:
             batch = [fitting.popleft() for _ in range(min(len(fitting), limit - len(page), _AT_ONE_GO))]
-            for run_id, found in zip(batch, self._fields(batch, *FIELDS), strict=True):
+            for run_id, found, log in self._stored(batch):
                 try:
-                    output = read_run(run_id, found).snapshot.output
+                    output = read_run(run_id, found, log).snapshot.output
                 except RunNotFoundError:
                     gone.add(run_id)
                     continue
@@ -76,9 +76,24 @@ class RunList:
             run_id for run_id, (stands, of) in zip(run_ids, told, strict=True) if _fits(stands, of, statuses, agent)
         )
 
+    def _stored(self, run_ids: Sequence[str]) -> Iterator[tuple[str, list[str | None], list[str | None]]]:
+        """The ids with what `read_run` wants to see of each."""
+        found = self._fields(run_ids, *FIELDS)
+        log_names = {
+            run_id: names
+            for run_id, (_, logged, *_) in zip(run_ids, found, strict=True)
+            if (names := log_fields(logged))
+        }
+        logs = dict(zip(log_names, self._each(log_names), strict=True))
+        return ((run_id, told, logs.get(run_id, [])) for run_id, told in zip(run_ids, found, strict=True))
+
     def _fields(self, run_ids: Sequence[str], *names: str) -> list[list[str | None]]:
+        return self._each(dict.fromkeys(run_ids, names))
+
+    def _each(self, wanted: Mapping[str, Sequence[str]]) -> list[list[str | None]]:
+        """The fields wanted of each run's hash, at one go."""
         with self._connection.pipeline(transaction=False) as pipeline:
-            for run_id in run_ids:
+            for run_id, names in wanted.items():
                 pipeline.hmget(keys.run(run_id), list(names))
             return cast(list[list[str | None]], pipeline.execute())
 

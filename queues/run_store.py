@@ -9,10 +9,12 @@ import redis
 
 from agent_core.errors import StaleRunError
 from agent_core.run import RunSnapshot
+from agent_core.snapshot_log import join, split
 from queues import keys
 from queues.connections import connect
 from queues.replies import fields, newest
 from queues.scripts import Scripts
+from queues.stored_runs import read_log
 from queues.timing import Timing, milliseconds
 
 
@@ -36,16 +38,16 @@ class RedisRunStore:
 
     def load(self, run_id: str) -> RunSnapshot | None:
         """The snapshot as it was saved last, or None."""
-        stored, version = fields(self._connection, keys.run(run_id), "snapshot", "version")
+        stored, version, logged = fields(self._connection, keys.run(run_id), "snapshot", "version", "logged")
         if stored is None or version is None:
             return None
-        snapshot = RunSnapshot.from_json(stored)
+        snapshot = join(stored, read_log(self._connection, run_id, logged))
         snapshot.version = int(version)
         return snapshot
 
     def save(self, snapshot: RunSnapshot, *, expected_version: int) -> RunSnapshot:
         """Store the snapshot if the stored version is the expected one (0: none stored), else StaleRunError."""
-        output = snapshot.output
+        output, stored = snapshot.output, split(snapshot)
         saved = self._scripts.run(
             "save_run",
             [
@@ -58,7 +60,8 @@ class RedisRunStore:
             [
                 output.run_id,
                 expected_version,
-                snapshot.to_json(),
+                stored.head,
+                stored.part,
                 output.status,
                 output.agent_name or "",
                 milliseconds(self._timing.retention_seconds),
@@ -69,7 +72,7 @@ class RedisRunStore:
             raise StaleRunError(
                 f"run {output.run_id} was changed by somebody else since version {expected_version}; load it again"
             )
-        return snapshot.model_copy(update={"version": expected_version + 1})
+        return snapshot.model_copy(update={"version": expected_version + 1, "logged": stored.logged})
 
     def history(self, session_id: str, *, limit: int) -> list[RunSnapshot]:
         """The last `limit` completed runs of a session, oldest first; reads no more than these."""

@@ -22,7 +22,7 @@ from queues.protocol import unapproved_member
 from queues.replies import answers, fields
 from queues.scripts import Scripts
 from queues.stored_events import stored_event
-from queues.stored_runs import FIELDS, StoredRun, read_run
+from queues.stored_runs import StoredRun, load_run
 from queues.timing import Timing, milliseconds
 from queues.topology import Lane, agents_queue
 
@@ -99,7 +99,7 @@ class Runs:
 
     def load(self, run_id: str) -> StoredRun:
         """The run as it is stored now; RunNotFoundError if there is none (or no longer)."""
-        return read_run(run_id, fields(self._connection, keys.run(run_id), *FIELDS))
+        return load_run(self._connection, run_id)
 
     def unanswered(self, stored: StoredRun) -> list[ToolExecution]:
         """The calls that the run waits for and that have no answer yet; a run holds answers until it goes on.

@@ -20,7 +20,7 @@ from queues.lone_calls import LoneCall, read_answer
 from queues.replies import Entry
 from queues.run_handle import Until
 from queues.stored_events import FIELD, read_event
-from queues.stored_runs import FIELDS, read_run
+from queues.stored_runs import FIELDS, StoredRun, log_fields, read_run
 
 T = TypeVar("T")
 Waits = Generator[Request, Any, T]
@@ -39,7 +39,7 @@ def awaited(run_id: str, *, until: Until, timeout: float | None) -> Waits[RunOut
         # The place is taken before the look, so that what happens in between is not missed.
         newest: Sequence[Entry] = yield Lookup(("XREVRANGE", keys.events(run_id), "+", "-", "COUNT", 1))
         waiting, *found = yield Lookup(("HMGET", keys.run(run_id), "waiting", *FIELDS))
-        output = read_run(run_id, found).snapshot.output
+        output = (yield from _stored(run_id, found)).snapshot.output
         if output.status.is_finished:
             return output
         if until == "paused" and output.is_paused and (yield from _waits_for_people(waiting)):
@@ -65,6 +65,13 @@ def answered(call: LoneCall) -> Waits[CallResult | None]:
             return None
         for _, entries in told or ():
             after = entries[-1][0]
+
+
+def _stored(run_id: str, found: Sequence[str | None]) -> Waits[StoredRun]:
+    """Return the run, whose log is asked for where it has one."""
+    names = log_fields(found[1])
+    log: Sequence[str | None] = (yield Lookup(("HMGET", keys.run(run_id), *names))) if names else ()
+    return read_run(run_id, found, log)
 
 
 def _turn(output: RunOutput, *, after: str | None) -> Waits[None]:

@@ -1,15 +1,17 @@
 -- Take the right to carry a run on: a new one, a paused one whose answers are all in, or one whose holder died.
 -- KEYS run, due, deadlines, states
 -- ARGV run_id, owner (another one for each claim: a repeat is answered as the first time), lease ms
--- -> {'claimed', epoch, version, snapshot, agent, lane, call id, answer, ...} | {'held' | 'waiting' | 'missing' | 'poisonous'} | {'finished', status}
+-- -> {'claimed', epoch, version, snapshot, agent, lane, number of parts of its log, part, ..., call id, answer, ...}
+--    | {'held' | 'waiting' | 'missing' | 'poisonous'} | {'finished', status}
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'missing'} end
 if is_finished(status) then return {'finished', status} end
 local now, answers = now_ms(), all_answers(KEYS[1])
 if status == 'PAUSED' and not answers then return {'waiting'} end
 local function claimed(epoch)
-    local kept = redis.call('HMGET', KEYS[1], 'version', 'snapshot', 'agent', 'lane')
-    local reply = {'claimed', tostring(epoch), kept[1], kept[2], kept[3], kept[4]}
+    local kept = redis.call('HMGET', KEYS[1], 'version', 'snapshot', 'agent', 'lane', 'logged')
+    local reply = {'claimed', tostring(epoch), kept[1], kept[2], kept[3], kept[4], kept[5] or '0'}
+    add_log(reply, KEYS[1], kept[5])
     for _, value in ipairs(answers or {}) do reply[#reply + 1] = value end
     return reply
 end

@@ -1,7 +1,8 @@
 -- Put in front of every script: the clock, the fence, and what "all answers are in" and "settled" mean.
--- A run hash:  snapshot version status agent lane step created epoch owner lease_until waiting deadline deaths repushes
---              cancel_reason parked webhook (where its ends and its pauses for people are told), and per announcement of these
---              webhook_tries:<version> webhook_holder:<version>; while it is held told (<epoch>:<number of what its holder
+-- A run hash:  snapshot logged log:<n> (the log of the snapshot, in `logged` parts that are counted from 1; see
+--              agent_core.snapshot_log) version status agent lane step created epoch owner lease_until waiting deadline
+--              deaths repushes cancel_reason parked webhook (where its ends and its pauses for people are told), and per
+--              announcement of these webhook_tries:<version> webhook_holder:<version>; while it is held told (<epoch>:<number of what its holder
 --              told last between two saves>)
 -- A part hash: outstanding agent lane (none = normal) cancelled refused, and per call
 --              state:<id> (queued | claimed | executing | settled | buried) request:<id> queued:<id> queue_until:<id> epoch:<id>
@@ -110,11 +111,24 @@ local function tell_output(part, stream, id, epoch, retention_ms, place)
     for i = place + 1 + math.max(0, told - before), #ARGV do tell(stream, ARGV[i], retention_ms) end
 end
 
+-- Write a snapshot: its head anew, and the part that its log grows by ('' = none). Only under a fence: the head counts
+-- on the log as its writer knew it.
+local function write_snapshot(run, head, part)
+    redis.call('HSET', run, 'snapshot', head)
+    if part ~= '' then redis.call('HSET', run, 'log:' .. redis.call('HINCRBY', run, 'logged', 1), part) end
+end
+
+-- The parts of a run's log, in order, behind what `reply` holds; `logged` is how many there are (none = 0).
+local function add_log(reply, run, logged)
+    for part = 1, tonumber(logged or 0) do reply[#reply + 1] = redis.call('HGET', run, 'log:' .. part) end
+end
+
 -- Write the snapshot and tell the readers, in one step; returns the new version.
-local function write_down(run, events, snapshot, step, told)
+local function write_down(run, events, snapshot, part, step, told)
     -- A run that gets on is not what kills its holders.
     if tonumber(step) > tonumber(redis.call('HGET', run, 'step') or 0) then redis.call('HDEL', run, 'deaths') end
-    redis.call('HSET', run, 'snapshot', snapshot, 'step', step)
+    redis.call('HSET', run, 'step', step)
+    write_snapshot(run, snapshot, part)
     for i = told, #ARGV do redis.call('XADD', events, '*', 'event', ARGV[i]) end
     return tostring(redis.call('HINCRBY', run, 'version', 1))
 end

@@ -1,6 +1,7 @@
 """Whether a run costs more where there is more: in a long session, beside many paused runs, in a long conversation.
 
-Flat is what they should be: the text that a step adds is the same at each place that is compared.
+Flat is what they should be: the text that a step adds is the same at each place that is compared. One thing grows
+with a conversation: whoever carries it on reads what was said.
 """
 
 from __future__ import annotations
@@ -32,24 +33,26 @@ _SHORT_SESSION = 5
 _STEPS_COMPARED = 5
 
 
-def _both(name: str, floor_name: str) -> tuple[Measure, Measure]:
+def _all(name: str, floor_name: str, *, reads: Goal | None = _FLAT) -> tuple[Measure, Measure, Measure]:
     return (
         Measure(name=f"{name}: time", unit="ms", floor_name=floor_name, goal=_FLAT),
-        Measure(name=f"{name}: bytes", unit="kB", floor_name=floor_name, goal=_FLAT),
+        Measure(name=f"{name}: written", unit="kB", floor_name=floor_name, goal=_FLAT),
+        Measure(name=f"{name}: read", unit="kB", floor_name=floor_name, goal=reads),
     )
 
 
-SESSION = _both("a run in a long session", "in a short one")
-PAUSED = _both("a run beside many paused ones", "beside none")
-STEP = _both("a step late in a long conversation", "early in it")
+SESSION = _all("a run in a long session", "in a short one")
+PAUSED = _all("a run beside many paused ones", "beside none")
+STEP = _all("a step late in a long conversation", "early in it", reads=None)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run, or one step, took: time, and bytes to Redis and back."""
+    """What one run, or one step, took: time, and bytes to Redis and from it."""
 
     milliseconds: float
-    kilobytes: float
+    written: float
+    read: float
 
 
 Take = Callable[[], Sample]
@@ -118,14 +121,14 @@ def _conversations(stage: Stage) -> list[Figure]:
         for length in (_STEPS_COMPARED, 2 * _STEPS_COMPARED, steps - _STEPS_COMPARED, steps):
             before = Wire.of(stage.rig.admin)
             outputs[length] = stage.run(stage.rig.client.submit(CALLER, prompt(calls=1, steps=length)))
-            bytes_of[length] = _kilobytes(Wire.of(stage.rig.admin).since(before))
+            bytes_of[length] = Wire.of(stage.rig.admin).since(before)
         between = _milliseconds_of_steps(outputs[steps])
         for samples, place, longer in (
             (floor, between[1 : 1 + _STEPS_COMPARED], 2 * _STEPS_COMPARED),
             (work, between[-_STEPS_COMPARED:], steps),
         ):
-            added = (bytes_of[longer] - bytes_of[longer - _STEPS_COMPARED]) / _STEPS_COMPARED
-            samples.append(Sample(statistics.median(place), added))
+            added = bytes_of[longer].since(bytes_of[longer - _STEPS_COMPARED])
+            samples.append(_sample_of(statistics.median(place), added, steps=_STEPS_COMPARED))
     return _figures(STEP, floor, work)
 
 
@@ -170,28 +173,18 @@ def _sample(stage: Stage, rig: Rig, *, agent: str = CALLER, session_id: str | No
     before, begun = Wire.of(rig.admin), time.perf_counter()
     stage.run(rig.client.submit(agent, _ONE_CALL, session_id=session_id))
     seconds = time.perf_counter() - begun
-    return Sample(1000 * seconds, _kilobytes(Wire.of(rig.admin).since(before)))
+    return _sample_of(1000 * seconds, Wire.of(rig.admin).since(before))
 
 
-def _kilobytes(spent: Wire) -> float:
-    return (spent.bytes_in + spent.bytes_out) / 1000
+def _sample_of(milliseconds: float, spent: Wire, *, steps: int = 1) -> Sample:
+    return Sample(milliseconds, spent.bytes_in / 1000 / steps, spent.bytes_out / 1000 / steps)
 
 
-def _figures(both: tuple[Measure, Measure], floor: list[Sample], work: list[Sample]) -> list[Figure]:
-    timed, sized = both
+def _figures(measures: tuple[Measure, Measure, Measure], floor: list[Sample], work: list[Sample]) -> list[Figure]:
+    takes: list[Callable[[Sample], float]] = [lambda s: s.milliseconds, lambda s: s.written, lambda s: s.read]
     return [
-        Figure.taken(
-            NAME,
-            timed,
-            Series.of([sample.milliseconds for sample in work]),
-            Series.of([sample.milliseconds for sample in floor]),
-        ),
-        Figure.taken(
-            NAME,
-            sized,
-            Series.of([sample.kilobytes for sample in work]),
-            Series.of([sample.kilobytes for sample in floor]),
-        ),
+        Figure.taken(NAME, measure, Series.of([take(s) for s in work]), Series.of([take(s) for s in floor]))
+        for measure, take in zip(measures, takes, strict=True)
     ]
 
 
