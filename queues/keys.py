@@ -7,6 +7,7 @@ Keys of one run carry its id as hash tag, so that they share a slot. What a pool
 from __future__ import annotations
 
 # Indexes of the trusted side. Sorted sets are scored in server milliseconds.
+RUN_PREFIX = "errandry:run:"  # of the hash of each run
 RUNS = "errandry:runs"  # run_id -> created; trimmed by the sweep as runs expire
 DUE = "errandry:due"  # run_id -> when the sweep should look at it
 DEADLINES = "errandry:deadlines"  # run_id -> when it expires unless it has ended
@@ -25,7 +26,7 @@ TOOLS = "errandry:tools"  # hash: tool name -> <announced until> and which pool 
 # What producers may touch, by name and by beginning: runs with what belongs to them, but no sessions.
 PRODUCERS_KEYS = (RUNS, DUE, DEADLINES, UNAPPROVED, EXPIRING, DEAD, DEAD_LETTERS, WEBHOOKS, WEBHOOKS_WAKE)
 PRODUCERS_PREFIXES = (
-    "errandry:run:",
+    RUN_PREFIX,
     "errandry:events:",
     "errandry:people:",
     "errandry:approvals:",
@@ -36,7 +37,7 @@ PRODUCERS_PREFIXES = (
 
 def run(run_id: str) -> str:
     """Hash: the snapshot and who holds it."""
-    return f"errandry:run:{{{run_id}}}"
+    return f"{RUN_PREFIX}{{{run_id}}}"
 
 
 def events(run_id: str) -> str:

@@ -54,12 +54,15 @@ class Repairs:
         """Entries of a pool's due set to look at now, the longest overdue first."""
         return overdue(self._connection, keys.pool_due(pool), limit)
 
-    def postpone_backlog(self, pool: str, *, limit: int) -> int:
-        """Put off, in one step, looks at due calls that only wait in their queue behind others; returns how many."""
+    def glance_at(self, pool: str, *, limit: int) -> int:
+        """Put off, in one step, looks at due calls that only wait in their queue behind others; returns how many.
+
+        Answered parts of runs that have gone on are not looked at again.
+        """
         postponed = self._scripts.run(
-            "postpone_backlog",
+            "glance_at_pool",
             [keys.pool_due(pool)],
-            [limit, self._repush_ms, keys.part_prefix(pool), pool_queue(pool)],
+            [limit, self._repush_ms, keys.part_prefix(pool), pool_queue(pool), keys.RUN_PREFIX],
         )
         return postponed if isinstance(postponed, int) else 0
 

@@ -18,7 +18,7 @@ from queues.counting import REPAIRS_FOUND
 from queues.repairs import Repairs
 
 _LIMIT = 100  # looks per pass and set, so that a backlog never makes one pass long
-_BACKLOG_LIMIT = 500  # calls in a backlog that are put off per pass and pool, in one step of some milliseconds
+_GLANCES = 500  # due entries of which a glance may be enough, per pass and pool, in one step of some milliseconds
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Sweep:
         return findings
 
     def _look_at_pool(self, findings: dict[str, int], pool: str) -> None:
-        if waiting := self._repairs.postpone_backlog(pool, limit=_BACKLOG_LIMIT):
+        if waiting := self._repairs.glance_at(pool, limit=_GLANCES):
             findings["backlog"] = findings.get("backlog", 0) + waiting
         for entry in self._repairs.due_calls(pool, limit=_LIMIT):
             look = partial(self._repairs.look_at_call, pool)

@@ -16,7 +16,7 @@ from queues.client import Client
 from queues.repairs import Repairs
 from queues.replies import now_ms
 from queues.topology import AGENTS_QUEUE, Lane
-from tests.support.queue_floor import DONE, TIMING, Floor, external
+from tests.support.queue_floor import DONE, TIMING, Floor, claimed, external
 from tests.support.valkey import configured
 from tests.support.waiting import wait_until
 from workers.bench.pausing import Pausing, used_bytes
@@ -88,16 +88,49 @@ def test_a_glance_leaves_what_there_is_something_to_do_about(floor: Floor, field
     waiting, other = floor.paused(external("a")).run_id, floor.paused(external("a")).run_id
     floor.connection.hset(keys.part("shell", other, 1), mapping=field)  # type: ignore[arg-type]
     floor.become_due()
-    assert floor.repairs.postpone_backlog("shell", limit=10) == 1
+    assert floor.repairs.glance_at("shell", limit=10) == 1
     (left,) = floor.repairs.due_calls("shell", limit=10)
     assert other in left and waiting not in left
+
+
+@pytest.mark.parametrize(
+    ("state", "is_left"),
+    [
+        ({"status": "RUNNING", "lease_until": 10**14}, False),
+        ({"status": "RUNNING", "lease_until": 1}, True),
+        ({"status": "COMPLETED"}, False),
+        ({"status": "PENDING"}, True),
+        ({"status": "PAUSED"}, True),
+        ({"status": "PAUSED", "waiting": '[{"key": "errandry:part:shell:{x}:2", "calls": ["b"]}]'}, False),
+    ],
+)
+def test_a_glance_forgets_answered_parts_of_runs_that_have_gone_on(
+    floor: Floor, state: dict[str, str | int], is_left: bool
+) -> None:
+    run_id = floor.paused(external("a")).run_id
+    assert floor.calls.settle(floor.executing(run_id, "a"), DONE) == "last"
+    floor.connection.hset(keys.run(run_id), mapping=state)  # type: ignore[arg-type]
+    floor.become_due()
+    assert floor.repairs.glance_at("shell", limit=10) == 0
+    assert floor.repairs.due_calls("shell", limit=10) == ([f'["{run_id}", 1]'] if is_left else [])
+
+
+def test_a_run_that_goes_on_costs_the_sweep_nothing_of_its_own(floor: Floor) -> None:
+    for _ in range(5):
+        run_id = floor.paused(external("a")).run_id
+        assert floor.calls.settle(floor.executing(run_id, "a"), DONE) == "last"
+        claimed(floor.claims, run_id)
+    floor.become_due()
+    sweep = Sweep(floor.repairs, pools=["shell"])
+    assert sweep.once() == {}
+    assert floor.connection.zcard(keys.pool_due("shell")) == 0
 
 
 def test_without_a_backlog_each_call_is_looked_at(floor: Floor) -> None:
     floor.paused(external("a"))
     floor.connection.delete("tools.shell")
     floor.become_due()
-    assert floor.repairs.postpone_backlog("shell", limit=10) == 0
+    assert floor.repairs.glance_at("shell", limit=10) == 0
     assert floor.sweep_calls() == ["pushed"]
 
 

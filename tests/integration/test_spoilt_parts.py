@@ -96,5 +96,5 @@ def test_a_glance_passes_over_junk(floor: Floor, junk: str) -> None:
     floor.connection.zadd(keys.pool_due("shell"), {junk: 1})
     floor.become_due()
     floor.paused(external("a"))
-    assert floor.repairs.postpone_backlog("shell", limit=10) == 0
+    assert floor.repairs.glance_at("shell", limit=10) == 0
     assert len(floor.repairs.due_calls("shell", limit=10)) == 2

@@ -407,7 +407,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.become_due()
         before = set(self.unanswered)
         for pool in CONSUMED:
-            self.floor.repairs.postpone_backlog(pool, limit=50)
+            self.floor.repairs.glance_at(pool, limit=50)
             for entry in self.floor.repairs.due_calls(pool, limit=50):
                 self.floor.repairs.look_at_call(pool, entry)
         self.floor.sweep_runs()
