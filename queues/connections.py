@@ -30,6 +30,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
+from queues.cancellable import CancellableConnection, CancellableSocketConnection, CancellableTLSConnection
 from queues.errors import SettingsError, StoreRefusedError, StoreUnreachableError
 from queues.sentinels import async_primary_pool, primary_pool
 from queues.server_kinds import CLUSTER, UNFIT, mode_of
@@ -100,9 +101,9 @@ def aconnect(url: str, *, client_name: str | None = None, as_text: bool = True) 
     }
     if address.service is not None:
         return redis.asyncio.Redis.from_pool(async_primary_pool(address, **options))
-    kind: Any = redis.asyncio.SSLConnection if address.tls else redis.asyncio.Connection
+    kind: Any = CancellableTLSConnection if address.tls else CancellableConnection
     if address.path is not None:
-        kind = redis.asyncio.UnixDomainSocketConnection
+        kind = CancellableSocketConnection
     return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(kind, **options, **_place(address)))
 
 

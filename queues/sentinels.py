@@ -23,6 +23,7 @@ from redis.sentinel import (
     SentinelManagedConnection,
 )
 
+from queues.cancellable import Cancellable
 from queues.store_address import Place, StoreAddress, Value, shown
 
 # A Sentinel that does not answer at once is passed over: another one knows as much.
@@ -128,7 +129,7 @@ class PrimaryTLSConnection(PrimaryConnection, redis.SSLConnection):
     """The same over TLS."""
 
 
-class AsyncPrimaryConnection(AsyncSentinelConnection):
+class AsyncPrimaryConnection(Cancellable, AsyncSentinelConnection):
     """As `PrimaryConnection`, for asyncio."""
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:

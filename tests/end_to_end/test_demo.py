@@ -12,6 +12,7 @@ import subprocess
 import termios
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ def demo(tmp_path: Path) -> Command:
     return Command(
         tmp_path / "here", {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "scratch"), "LANG": "C.UTF-8"}
     )
+
+
+def _knows(flower: str, task: str) -> bool:
+    with urllib.request.urlopen(f"{flower}/metrics", timeout=10) as answer:
+        return f'task="{task}"' in answer.read().decode()
 
 
 def assert_nothing_is_left(demo: Command) -> None:
@@ -93,10 +99,9 @@ def test_on_a_terminal_it_is_live_and_can_be_kept(demo: Command) -> None:
         assert "Every run ended as expected." in said
         flower = re.search(r"http://127\.0\.0\.1:\d+", said)
         assert flower is not None
-        with urllib.request.urlopen(f"{flower[0]}/metrics", timeout=10) as answer:
-            metrics = answer.read().decode()
-        assert 'task="agents.demo"' in metrics
-        assert 'task="tools.python.add"' in metrics
+        for task in ("agents.demo", "tools.python.add"):
+            # Flower hears of a task a moment after its worker has done it.
+            wait_until(partial(_knows, flower[0], task), f"Flower knows {task}")
 
         project = Command(demo.folder / ".errandry" / "demo", marker=demo.marker)
         asked = project.run("submit", "demo", "Add 2 and 2", "--follow")

@@ -261,5 +261,5 @@ def test_pieces_wait_for_a_server_that_takes_no_writes_just_now(floor: Floor, te
         output.tell("1")
         with pytest.raises(redis.ResponseError):
             floor.calls.tell_output(output.call, Output(("0",)))
-    wait_until(lambda: told(floor, run.run_id) == ["ToolCallExecuting", "1"], "it is told")
-    assert output.close() == Output((), first=2)
+    wait_until(lambda: output.untold() == Output((), first=2), "it is told")
+    assert told(floor, run.run_id) == ["ToolCallExecuting", "1"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def wait_until(condition: Callable[[], object], what: str, *, timeout_seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, *, timeout_seconds: float = 30.0) -> None:
     """Returns as soon as `condition()` is true; fails the test with `what` after the bound."""
     if not comes_true(condition, timeout_seconds=timeout_seconds):
         raise AssertionError(f"waited {timeout_seconds:g} s in vain until {what}")
