@@ -55,16 +55,16 @@ class Lease:
         self.give_back = give_back
         self.stopped = threading.Event()
         self.standing: Standing = "held"
-        self._is_done = False
+        self.is_done = False
 
     def done(self) -> None:
         """The holder's last word is written down; that nothing is held from then on is no loss."""
-        self._is_done = True
+        self.is_done = True
 
     @property
     def is_lost(self) -> bool:
         """Whether it was lost before its holder was done."""
-        return self.standing == "lost" and not self._is_done
+        return self.standing == "lost" and not self.is_done
 
     def note(self, standing: Standing) -> None:
         """Remember a changed standing and wake whoever waits for it."""
@@ -84,7 +84,7 @@ class LeaseKeeper:
         self._scripts = Scripts(connection)
         self._pause_seconds = heartbeat_seconds
         self._stand_in = stand_in
-        self._held: dict[Lease, None] = {}
+        self._held: dict[Lease, int | None] = {}  # and by which number the stand-in knows it
         self._beats: list[Callable[[], object]] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -95,15 +95,16 @@ class LeaseKeeper:
         """Keep a lease for the length of a block; `give_back` lets go of what is held when the process has to leave."""
         lease = Lease(renewal, give_back)
         with self._lock:
-            self._held[lease] = None
             self._start()
-            self._tell_stand_in()
+            self._held[lease] = self._stand_in.hold(renewal) if self._stand_in is not None else None
         try:
             yield lease
         finally:
             with self._lock:
-                del self._held[lease]
-                self._tell_stand_in()
+                told = self._held.pop(lease)
+                if self._stand_in is not None and told is not None:
+                    # Once the last word is written down, the store refuses to renew what it ended.
+                    self._stand_in.let_go(told, at_once=not lease.is_done)
             # Only now: a heartbeat under way while the holder was done finds nothing held either.
             if lease.is_lost:
                 emit("lease.lost", kind=renewal.name.removeprefix("renew_"))
@@ -137,10 +138,6 @@ class LeaseKeeper:
             self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
             self._thread.start()
 
-    def _tell_stand_in(self) -> None:
-        if self._stand_in is not None:
-            self._stand_in.tell([lease.renewal for lease in self._held])
-
     def _beat(self) -> None:
         while not self._closing.wait(self._pause_seconds):
             try:
@@ -157,7 +154,8 @@ class LeaseKeeper:
     def _renew(self) -> None:
         with self._lock:
             held = list(self._held)
-            self._tell_stand_in()
+            if self._stand_in is not None:
+                self._stand_in.live()
         replies = self._scripts.words([lease.renewal for lease in held]) if held else []
         for lease, reply in zip(held, replies, strict=True):
             try:

@@ -6,6 +6,7 @@ Never imported before the first call of a model: loading the SDK takes longer th
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, closing
 from typing import Any
 
 import httpx2
@@ -14,22 +15,22 @@ from openai import (
     APIStatusError,
     APITimeoutError,
     AsyncOpenAI,
-    AsyncStream,
     AuthenticationError,
     NotFoundError,
     OpenAI,
     OpenAIError,
     PermissionDeniedError,
-    Stream,
 )
 
 from agent_core.errors import ModelError
 from agent_core.models.base import ModelReply
+from agent_core.models.openai_stream import achunks_of, chunks_of
 from agent_core.models.openai_wire import StreamReader, Wire, read_completion
 
 # The SDK's own `create` would walk the whole body to translate it, which takes longer than the rest of the call and
 # grows with the conversation; what comes here is in wire form already. `post` is the SDK's door for such bodies. Its
-# answers are taken in wire form as well (`object`): to make objects of each chunk of a stream costs more than the rest.
+# answers are taken in wire form as well (`object`), and streams as the bare response: to make objects of each chunk
+# costs more than the rest.
 _PATH = "/chat/completions"
 _STREAM: Wire = {"stream": True, "stream_options": {"include_usage": True}}
 
@@ -76,15 +77,11 @@ class Endpoint:
         """
         reader, began = StreamReader(model=self._model), False
         try:
-            with self._client.post(
-                _PATH,
-                cast_to=object,
-                body=body | _STREAM,
-                options=self._options,
-                stream=True,
-                stream_cls=Stream[object],
-            ) as chunks:
-                began = True
+            response: Any = self._client.post(
+                _PATH, cast_to=httpx2.Response, body=body | _STREAM, options=self._options, stream=True
+            )
+            began = True
+            with closing(chunks_of(response)) as chunks:
                 for chunk in chunks:
                     if text := reader.feed(chunk):
                         yield text
@@ -100,15 +97,11 @@ class Endpoint:
         """Do as `stream`."""
         client, reader, began = await self._aclient(), StreamReader(model=self._model), False
         try:
-            async with await client.post(
-                _PATH,
-                cast_to=object,
-                body=body | _STREAM,
-                options=self._options,
-                stream=True,
-                stream_cls=AsyncStream[object],
-            ) as chunks:
-                began = True
+            response: Any = await client.post(
+                _PATH, cast_to=httpx2.Response, body=body | _STREAM, options=self._options, stream=True
+            )
+            began = True
+            async with aclosing(achunks_of(response)) as chunks:
                 async for chunk in chunks:
                     if text := reader.feed(chunk):
                         yield text

@@ -22,7 +22,10 @@ USAGE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """One answer of the endpoint. `breaks_after` cuts a stream after so many chunks, without a finish_reason."""
+    """One answer of the endpoint. `breaks_after` cuts a stream after so many chunks, without a finish_reason.
+
+    A stream with `before_its_end` keeps its connection; that is called when all but the end of the body is sent.
+    """
 
     content: str | None = None
     calls: Sequence[tuple[str, str, str]] = ()  # id, name, arguments
@@ -32,6 +35,7 @@ class Reply:
     raw: bytes | None = None
     breaks_after: int | None = None
     drops_connection: bool = False
+    before_its_end: Callable[[], object] | None = None
 
     def message(self) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": self.content, "refusal": self.refusal}
@@ -76,11 +80,12 @@ def _chunk(choices: list[dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass
 class HttpModel:
-    """The running endpoint: where it is, what it was asked, and with which headers (names in lower case)."""
+    """The running endpoint: where it is, what it was asked, with which headers (names in lower case), from where."""
 
     base_url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    connections: set[object] = field(default_factory=set)
 
 
 Script = Sequence[Reply | Callable[[dict[str, Any]], Reply]]
@@ -100,6 +105,7 @@ def http_model(script: Script) -> Iterator[HttpModel]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             with lock:
                 model.requests.append(body)
+                model.connections.add(self.client_address)
                 model.headers.append({name.lower(): value for name, value in self.headers.items()})
                 reply = next(replies, Reply(status=500, raw=b'{"error": {"message": "the script is over"}}'))
             reply = reply if isinstance(reply, Reply) else reply(body)
@@ -116,16 +122,20 @@ def http_model(script: Script) -> Iterator[HttpModel]:
             self.wfile.write(text)
 
         def _stream(self, reply: Reply) -> None:
-            self.close_connection = True
+            self.close_connection = reply.before_its_end is None
             self.send_response(200)
             self.send_header("content-type", "text/event-stream")
             if reply.drops_connection:
                 self.send_header("content-length", "1000000")
+            elif reply.before_its_end is not None:
+                self.send_header("transfer-encoding", "chunked")
             self.end_headers()
-            for chunk in reply.chunks():
-                self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-            if reply.breaks_after is None:
-                self.wfile.write(b"data: [DONE]\n\n")
+            events = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in reply.chunks()]
+            for event in [*events, b"data: [DONE]\n\n"] if reply.breaks_after is None else events:
+                self.wfile.write(event if self.close_connection else b"%x\r\n%b\r\n" % (len(event), event))
+            if reply.before_its_end is not None:
+                reply.before_its_end()
+                self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
