@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from queues import keys
 from queues.connections import Durability
-from queues.topology import WATCHERS, agents_queue, agents_queues, pool_queue, pool_queues, unacked_keys
+from queues.topology import agents_queues, pool_queue, pool_queues
 
 PREFIX = "errandry-"
 ADMIN = f"{PREFIX}admin"  # of an embedded server only: whoever owns the server may do everything
@@ -28,7 +28,7 @@ _CONNECTION = "+ping +client|setname +client|setinfo"
 # EVAL is not among them, but a loaded script is as good: scripts run with the rights of their caller, so they reach no
 # further than the commands that stand here.
 _SCRIPTS = "+script|load +script|exists +time"
-_TRANSACTIONS = "+multi +exec +discard +unwatch"
+_TRANSACTIONS = "+multi +exec"
 
 _CALL_STATE = "+hget +hmget +hset +hdel +hexists +hincrby +zadd +zrem +xadd +pexpire"
 _RUN_STATE = (
@@ -104,16 +104,15 @@ class _Broker:
         self._events = f"&/{database}.celeryev/*"
         self._control = f"&/{database}.celery.pidbox"
 
-    def consuming(self, queue: str, lanes: Sequence[str]) -> tuple[str, ...]:
-        """A worker: takes messages from its lanes, notes what it holds, tells events, hears and answers inspections.
+    def consuming(self, lanes: Sequence[str]) -> tuple[str, ...]:
+        """A worker: takes messages from its lanes or gives them back, tells events, hears and answers inspections.
 
         It may not send remote control itself, nor hear the events of others.
         """
         return (
             *_TRANSACTIONS.split(),
             *_SCRIPTS.split(),
-            _selector("+brpop +lpush +rpush +llen", *lanes),
-            *_held(queue),
+            _selector("+brpop +rpush +llen", *lanes),
             f"(+publish {self._events})",
             f"(+psubscribe +punsubscribe {self._control})",
             # A queue that stays empty, since remote control comes by the channel above; Kombu clears it at the start.
@@ -129,9 +128,8 @@ class _Broker:
         return (
             *_TRANSACTIONS.split(),
             *_SCRIPTS.split(),
-            *_held(WATCHERS),
             f"(+publish {self._control})",
-            _selector("+brpop +lpush +llen +del", "*.reply.celery.pidbox"),
+            _selector("+brpop +llen +del", "*.reply.celery.pidbox"),
             *_binding("reply.celery.pidbox"),
         )
 
@@ -149,10 +147,10 @@ class _Broker:
 def _agents(broker: _Broker) -> tuple[str, ...]:
     """Carries runs on and sweeps, so all runs and all parts are its own; of the pools' queues it may only add to."""
     return (
-        *broker.consuming(agents_queue(), agents_queues()),
+        *broker.consuming(agents_queues()),
         _selector(f"{_AGENT_STATE} +evalsha", "errandry:*"),
         _selector("+evalsha", "errandry:*", *agents_queues(), pool_queue("*")),
-        _selector("+lpush", f"%W~{pool_queue('*')}"),
+        _selector("+lpush", *(f"%W~{queue}" for queue in (*agents_queues(), pool_queue("*")))),
         _selector("+llen", f"%R~{pool_queue('*')}"),
     )
 
@@ -161,7 +159,7 @@ def _pool(broker: _Broker, pool: str) -> tuple[str, ...]:
     """Takes, executes and settles calls of its own pool; of the agents' queue it may only add to."""
     own = keys.part_prefix(pool) + "*"
     return (
-        *broker.consuming(pool_queue(pool), pool_queues(pool)),
+        *broker.consuming(pool_queues(pool)),
         _selector(f"{_CALL_STATE} +lpush +ltrim +exists", own),
         # The script that settles a call names the agents' queue; inside it each command is checked on its own.
         _selector("+evalsha", own, *agents_queues()),
@@ -225,15 +223,6 @@ def _scaler(pools: Sequence[str]) -> tuple[str, ...]:
     """Counts what waits for the pools, as KEDA does it: by EVAL, for which Redis asks more than the right to read."""
     queues = [queue for pool in pools for queue in pool_queues(pool)]
     return ("+hello", *([_selector("+eval +type +llen", *queues)] if queues else []))
-
-
-def _held(queue: str) -> tuple[str, str]:
-    """Kombu's notes of messages that are held, and their return to the queue."""
-    messages, since, lock = unacked_keys(queue)
-    return (
-        _selector("+zadd +zrem +zrange +hset +hget +hdel +watch", messages, since),
-        _selector("+set +get +del +evalsha", lock),
-    )
 
 
 def _binding(exchange: str) -> tuple[str, ...]:

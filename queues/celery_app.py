@@ -1,7 +1,7 @@
 """Builds the Celery app of each kind of process; holds no task bodies.
 
-Celery carries hints here. It has no result backend, and no decision rests on its redelivery: the settings below make
-it quick to notice a dead peer and keep it from losing a place in Flower.
+Celery carries hints here. It has no result backend and redelivers nothing: the settings below make it quick to notice
+a dead peer and keep it from losing a place in Flower.
 """
 
 from __future__ import annotations
@@ -20,10 +20,18 @@ from queues import transport
 from queues.broker_address import broker_url, broker_use_ssl, transport_options
 from queues.settings import Settings
 from queues.store_address import StoreAddress
-from queues.topology import AGENTS_QUEUE, WATCHERS, agents_queues, pool_queue, pool_queues, unacked_keys
+from queues.topology import AGENTS_QUEUE, agents_queues, pool_queue, pool_queues
+from queues.worker_events import WorkerEvents, heed_listeners
 
-# Longer than any lease: the sweep repairs within seconds, Kombu's own redelivery is only the last resort.
-_VISIBILITY_SECONDS = 3600
+_TRANSPORT_OPTIONS = {
+    "priority_steps": [0],
+    "queue_order_strategy": "priority",
+    "socket_timeout": 10,
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "max_connections": 20,
+}
 
 # What workers answer of what Celery lets others ask of them. The rest are orders (revoke, consume less, write a dump),
 # and Redis cannot tell an order from a question: whoever may look on could give them. Of these only the one to leave is
@@ -57,18 +65,17 @@ def tool_app(settings: Settings, pool: str) -> Celery:
 def watching_app(settings: Settings) -> Celery:
     """The app of Flower: it consumes nothing and knows all queues by name."""
     queues = [*agents_queues(), *(queue for pool in settings.pools for queue in pool_queues(pool))]
-    # It holds no message of the agents' queue, and its Redis user may not look at those that are held.
-    return _app(settings, queues=queues, default=AGENTS_QUEUE, held=WATCHERS)
+    return _app(settings, queues=queues, default=AGENTS_QUEUE)
 
 
-def _app(settings: Settings, *, queues: list[str], default: str, held: str | None = None) -> Celery:
+def _app(settings: Settings, *, queues: list[str], default: str) -> Celery:
     if settings.redis_url is None:
         raise ValueError("settings without redis_url: resolve the embedded server's URL first")
     address = StoreAddress.of(settings.redis_url.get_secret_value())
-    # Celery advises to cancel running tasks when the broker is lost. We leave them be on purpose: the claim turns a
-    # redelivered copy away, and a paid model call is not thrown away at every blip.
+    # Celery advises to cancel running tasks when the broker is lost. We leave them be on purpose: nothing of them is
+    # given back, and a paid model call is not thrown away at every blip.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
-    app = Celery("errandry", broker=broker_url(address), set_as_current=False)
+    app = Celery("errandry", broker=broker_url(address), events=WorkerEvents, set_as_current=False)
     transport.use(app)
     _close_other_serializers()
     app.conf.update(
@@ -98,7 +105,7 @@ def _app(settings: Settings, *, queues: list[str], default: str, held: str | Non
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_use_ssl=broker_use_ssl(address),
-        broker_transport_options={**_transport_options(held or default), **transport_options(address)},
+        broker_transport_options={**_TRANSPORT_OPTIONS, **transport_options(address)},
     )
     return app
 
@@ -106,6 +113,7 @@ def _app(settings: Settings, *, queues: list[str], default: str, held: str | Non
 def _take_few_orders() -> None:
     for command in Panel.data.keys() - _ANSWERED:
         Panel.data[command] = _refuse
+    heed_listeners()
 
 
 def _refuse(_state: object, **_: object) -> dict[str, str]:
@@ -118,24 +126,3 @@ def _close_other_serializers() -> None:
     for name in ("pickle", "yaml", "msgpack"):
         with contextlib.suppress(SerializerNotInstalled):  # that it is gone already, or was never installed, is well
             registry.unregister(name)  # type: ignore[no-untyped-call]
-
-
-def _transport_options(queue: str) -> dict[str, object]:
-    unacked, index, mutex = unacked_keys(queue)
-    return {
-        "visibility_timeout": _VISIBILITY_SECONDS,
-        "unacked_restore_interval": 5,
-        "unacked_restore_throttle": 1,
-        "unacked_restore_limit": 50,
-        "unacked_mutex_expire": 10,
-        "unacked_key": unacked,
-        "unacked_index_key": index,
-        "unacked_mutex_key": mutex,
-        "priority_steps": [0],
-        "queue_order_strategy": "priority",
-        "socket_timeout": 10,
-        "socket_connect_timeout": 3,
-        "socket_keepalive": True,
-        "health_check_interval": 10,
-        "max_connections": 20,
-    }

@@ -109,7 +109,7 @@ def _clock(connection: redis.Redis, clock: Callable[[], float]) -> Finding:
     return warning(
         "redis.clock",
         f"the clocks of this machine and of the server are {abs(apart):.0f} s apart",
-        "let NTP set both; leases go by the server's clock, but broker redelivery and log lines do not",
+        "let NTP set both; leases go by the server's clock, but log lines and what Flower shows do not",
     )
 
 

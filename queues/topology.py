@@ -12,7 +12,6 @@ LANES: tuple[Lane, ...] = get_args(Lane)
 _BY_URGENCY: tuple[Lane, ...] = ("high", "normal", "low")
 
 AGENTS_QUEUE = "agents"
-WATCHERS = "watching"  # no queue: in its name those keep notes who only look on
 
 
 def _lane(queue: str, lane: Lane) -> str:
@@ -37,11 +36,6 @@ def agents_queues() -> list[str]:
 def pool_queues(pool: str) -> list[str]:
     """All lanes that a tool worker of the pool consumes, most urgent first."""
     return [pool_queue(pool, lane) for lane in _BY_URGENCY]
-
-
-def unacked_keys(queue: str) -> tuple[str, str, str]:
-    """Where Kombu notes the messages that the consumers of a queue's lanes hold, by what and since when, and a lock."""
-    return f"unacked.{queue}", f"unacked_index.{queue}", f"unacked_mutex.{queue}"
 
 
 def agent_task(agent_name: str) -> str:

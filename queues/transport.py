@@ -1,10 +1,12 @@
-"""Kombu's Redis transport, mended where a lost broker would end a busy worker; changes nothing on the wire."""
+"""Kombu's Redis transport, without its notes of held messages, mended where a lost broker would end a busy worker."""
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from queue import Empty
 from types import MappingProxyType
 from typing import Any
@@ -12,11 +14,11 @@ from typing import Any
 import redis
 from celery import Celery
 from kombu.connection import Connection as KombuConnection
-from kombu.message import Message
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel as RedisChannel
-from kombu.transport.redis import QoS as RedisQoS
 from kombu.transport.redis import Transport as RedisTransport
+from kombu.transport.virtual import Message, QoS
+from kombu.utils.json import dumps
 from kombu.utils.url import maybe_sanitize_url
 from redis.sentinel import SentinelConnectionPool
 
@@ -25,6 +27,8 @@ from queues.refusals import set_aside
 from queues.screening import RefusedMessageError, is_event, is_well_formed, screened, well_formed
 from queues.sentinels import PrimaryConnection, PrimaryTLSConnection, Sentinels
 from queues.topology import place_of
+
+_log = logging.getLogger(__name__)
 
 
 class BrokerClient(redis.StrictRedis):
@@ -43,50 +47,26 @@ class BrokerClient(redis.StrictRedis):
             raise
 
 
-class QoS(RedisQoS):
-    """Takes a message on although Redis does not take down that it is on its way."""
-
-    def append(self, message: Message, delivery_tag: str) -> None:
-        try:
-            super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
-        except redis.ResponseError:
-            # Out of memory, say. Celery knows no such error of its broker, and the worker would end. That note is of
-            # no use to us: no decision rests on it.
-            super(RedisQoS, self).append(message, delivery_tag)  # type: ignore[no-untyped-call]
-
-    def ack(self, delivery_tag: str) -> None:
-        """Done with a message, even if Redis does not take that down; else its place would stay taken for good.
-
-        Also if it cannot be reached: Celery only logs that, and where its other connections outlive the loss nobody
-        ever frees the place. The last one that is taken this way ends all consuming.
-        """
-        try:
-            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
-        except redis.RedisError:
-            super(RedisQoS, self).ack(delivery_tag)  # type: ignore[no-untyped-call]
-
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """As `ack`: done with, whatever Redis says."""
-        try:
-            super().reject(delivery_tag, requeue=requeue)  # type: ignore[no-untyped-call]
-        except redis.RedisError:
-            super(RedisQoS, self).ack(delivery_tag)  # type: ignore[no-untyped-call]
-
-
 class Channel(RedisChannel):
-    """A channel that can be closed although its connection was given up before it."""
+    """A channel that keeps what it took in memory alone, and can be closed although its connection was given up before.
 
-    QoS = QoS
+    Kombu's own also notes each message in Redis, by one transaction when it is taken and one when it is done with, and
+    gives back after an hour what dead workers noted. Ours needs no note: the claim decides who acts on a message, and
+    the sweep publishes anew within seconds what nobody acts on.
+    """
+
+    QoS = QoS  # type: ignore[assignment]
     # When the broker last answered what was asked of the queues; for probes, which see a deaf consumer by it.
     asked_at = 0.0
+    # How many heard what was last told to whoever listens.
+    heard_by: int | None = None
 
     def _get_client(self) -> type[redis.Redis]:
         return BrokerClient
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, object]:
-        # After a loss Celery first collects the connection, which takes its address away, and then closes it, which
-        # gives unacknowledged messages back over it. Kombu forgives a lost connection there, but nothing else, and the
-        # worker ends. The messages are not missed: the sweep publishes anew what nobody has acted on.
+        # After a loss Celery first collects the connection, which takes its address away, and then closes it. Kombu
+        # forgives a lost connection there, but nothing else, and the worker ends.
         if self.connection.client is None:
             raise redis.ConnectionError("the connection was given up already")
         parameters: dict[str, object] = super()._connparams(asynchronous=asynchronous)  # type: ignore[no-untyped-call]
@@ -113,6 +93,36 @@ class Channel(RedisChannel):
         finally:
             self._in_poll = None  # type: ignore[assignment]
             self._flush_brpop_reauth()  # type: ignore[no-untyped-call]
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        was_ours = place_of(self._tag_to_queue.get(consumer_tag, "")) is not None
+        super().basic_cancel(consumer_tag)  # type: ignore[no-untyped-call]
+        if was_ours and self._in_poll and not self._consumers:
+            # The broker may still answer with a message: it goes back now, and not when the last task has ended.
+            with suppress(Empty):
+                self._brpop_read()
+
+    def close(self) -> None:
+        # Whoever stops cancels first, so a channel with consumers has lost its broker. Then nothing is given back: what
+        # was taken is with this worker's threads, which execute it all the same.
+        self.do_restore = not self._consumers
+        super().close()  # type: ignore[no-untyped-call]
+
+    def _restore(self, message: Message, leftmost: bool = False) -> None:
+        """Give a message back as it came, to be the next that is taken. What Redis is not told of is the sweep's."""
+        queue = str(message.delivery_info.get("routing_key"))
+        if place_of(queue) is None:
+            return  # an answer that comes too late, whatever it says; nobody takes anything from that inbox any more
+        try:
+            with self.conn_or_acquire() as client:
+                client.rpush(queue, dumps(message.serializable()))  # type: ignore[no-untyped-call]
+        except redis.RedisError as error:
+            _log.warning("a message could not be given back to %s: %s", queue, type(error).__name__)
+
+    def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: object) -> None:
+        topic: str = self._get_publish_topic(exchange, routing_key)  # type: ignore[no-untyped-call]
+        with self.conn_or_acquire() as client:
+            self.heard_by = client.publish(topic, dumps(message))  # type: ignore[no-untyped-call]
 
     def _receive_one(self, c: object) -> object:
         try:

@@ -48,7 +48,6 @@ def test_a_producer_does_not_count(server: EmbeddedServer, owner: redis.Redis) -
         ("RPOP", "tools.shell"),
         ("BRPOP", "tools.shell", "0.01"),
         ("LTRIM", "tools.shell", "1", "0"),
-        ("LINDEX", "unacked.tools.shell", "0"),
         ("LLEN", keys.DEAD),
         ("ZCARD", keys.session("s")),
         ("ZCARD", keys.DUE),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
 import pytest
@@ -57,6 +59,26 @@ def test_a_stop_keeps_everything(watched: Watched) -> None:
     # And it goes on: what comes now is added.
     later = watched.done("Run echo later")
     watched.comes_to(lambda: watched.task(f"{later.run_id}:1"), state="SUCCESS")
+
+
+def test_from_its_start_on_it_hears_all_of_workers_that_nobody_listened_to(watched: Watched) -> None:
+    stop(watched)
+    unheard, listens = watched.done("Run echo into the void"), threading.Event()
+
+    def keep_busy() -> None:
+        while not listens.is_set():
+            watched.done("Run echo again and again")
+
+    with ThreadPoolExecutor(1) as threads:
+        busy = threads.submit(keep_busy)
+        watched.start()
+        run = watched.done("Run echo for all to hear")
+        listens.set()
+        busy.result(BOUND)
+    watched.comes_to(lambda: watched.task(f"{run.run_id}:1"), state="SUCCESS")
+    heard = watched.tasks_of(run)
+    assert len(heard) == 3 and all(task["received"] and task["started"] for task in heard.values())
+    assert watched.tasks_of(unheard) == {}
 
 
 def test_a_second_flower_is_refused_and_spoils_nothing(watched: Watched) -> None:

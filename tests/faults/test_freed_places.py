@@ -12,8 +12,11 @@ import pytest
 from kombu.message import Message
 
 from queues.celery_app import agent_app
+from queues.connections import connect
 from queues.embedded import EmbeddedServer
+from queues.envelopes import start_envelope
 from queues.settings import load_settings
+from queues.topology import AGENTS_QUEUE
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.fault]
@@ -29,15 +32,15 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 def test_a_lost_broker_takes_no_place_for_good(end: str, server: EmbeddedServer, tmp_path: Path) -> None:
     """Celery logs that an end could not be told, and goes on; with one place only, it would consume nothing more."""
     app = agent_app(load_settings(tmp_path, redis_url=server.url))
+    with connect(server.url) as owner:
+        owner.lpush(AGENTS_QUEUE, start_envelope("ops", "run_1", "normal").render())
     received: list[Message] = []
     with app.connection_for_read() as connection:
-        queue = connection.SimpleQueue("elsewhere")
-        queue.put({"word": "hello"})
-        queue.consumer.callbacks = [lambda _, message: received.append(message)]
-        queue.consumer.qos(prefetch_count=1)
-        queue.consumer.consume()
+        consumer = app.amqp.TaskConsumer(connection, on_message=received.append)
+        consumer.qos(prefetch_count=1)
+        consumer.consume()
         connection.drain_events(timeout=10)
-        places = queue.consumer.channel.qos
+        places = consumer.channel.qos
         assert len(received) == 1 and not places.can_consume()
         os.kill(server.pid, signal.SIGKILL)
         wait_until(lambda: not server.is_alive, "the server is gone")

@@ -31,7 +31,7 @@ class _Receiver(EventReceiver):  # type: ignore[misc]
 
     def on_iteration(self) -> None:
         self._waits += 1
-        if self._waits > 1:
+        if self._waits == 2:
             self.on_heard()
 
 
@@ -94,6 +94,8 @@ class Watcher(Events):  # type: ignore[misc]
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
     def _listens(self) -> None:
+        # Workers that nobody listened to tell of their tasks from now on, and not only once they ask again.
+        self.capp.control.enable_events()
         if self._on_listening is not None:
             self.io_loop.add_callback(self._on_listening)
             self._on_listening = None

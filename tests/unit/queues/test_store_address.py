@@ -169,5 +169,5 @@ def test_whoever_asks_a_worker_for_its_figures_is_shown_no_password(url: str, tm
     """Flower shows them on each worker's page."""
     with agent_app(load_settings(tmp_path, redis_url=url)).connection_for_read() as connection:
         told = ConnectionStep.info(None, SimpleNamespace(connection=connection))
-        assert told["broker"]["transport_options"]["visibility_timeout"] and "hush" not in repr(told)
+        assert told["broker"]["transport_options"]["socket_timeout"] and "hush" not in repr(told)
         assert "hush-1" in repr(connection.clone()._info())
