@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import aclosing, suppress
 from contextvars import copy_context
 from functools import partial
-from typing import ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self
 
 from pydantic import JsonValue
 
@@ -27,18 +27,19 @@ from queues.dead_letters import DeadLetter
 from queues.event_stream import afollow, awith_calls
 from queues.executing import text_of
 from queues.lone_calls import LoneCall
+from queues.looking import brief_of
 from queues.not_given import NOT_GIVEN
 from queues.offers import OfferedPool
+from queues.requests import Asking, T
 from queues.run_handle import AsyncRunHandle, Until
 from queues.run_list import RunPage
 from queues.sync_client import Client
 from queues.timing import Timing
 from queues.topology import Lane
-from queues.waiting import Waits, answered, awaited
+from queues.waiting import answered, awaited
 from queues.waiting_runs import WaitingRun
 
 P = ParamSpec("P")
-T = TypeVar("T")
 
 _THREADS = 8
 
@@ -100,7 +101,7 @@ class AsyncClient:
 
     async def run(self, run_id: str) -> AsyncRunHandle:
         """As `Client.run`."""
-        await self.output(run_id)
+        await self.status(run_id)
         return AsyncRunHandle(self, run_id)
 
     async def runs(
@@ -118,6 +119,10 @@ class AsyncClient:
         """As `Client.output`."""
         return await self._in_thread(self._client.output, run_id)
 
+    async def status(self, run_id: str) -> RunStatus:
+        """As `Client.status`."""
+        return await self._in_thread(self._client.status, run_id)
+
     async def events(
         self,
         run_id: str,
@@ -128,8 +133,8 @@ class AsyncClient:
         """As `Client.events`. Whoever stops early had better close it (`contextlib.aclosing`)."""
         deadline, clock = self._stores.deadline(timeout), self._stores.clock
         with self._stores.reached():
-            output = await self.output(run_id)
-            told = afollow(self._connection, output, after=after, deadline=deadline, clock=clock)
+            run = await self._carried_out(brief_of(run_id), None)
+            told = afollow(self._connection, run, after=after, deadline=deadline, clock=clock)
             whole = awith_calls(
                 self._connection, run_id, told, from_beginning=after is None, deadline=deadline, clock=clock
             )
@@ -146,7 +151,6 @@ class AsyncClient:
     ) -> RunOutput:
         """As `Client.wait`."""
         with self._stores.reached():
-            await self.output(run_id)
             return await self._carried_out(awaited(run_id, until=until, timeout=timeout), timeout)
 
     async def cancel(self, run_id: str, reason: str = "") -> bool:
@@ -260,7 +264,7 @@ class AsyncClient:
         carried = partial(copy_context().run, command, *args, **kwargs)
         return await loop.run_in_executor(self._threads, carried)
 
-    async def _carried_out(self, steps: Waits[T], timeout: float | None) -> T:  # noqa: ASYNC109 - as in the sync client
+    async def _carried_out(self, steps: Asking[T], timeout: float | None) -> T:  # noqa: ASYNC109 - as in the sync client
         stores = self._stores
         return await aresult_of(self._connection, steps, deadline=stores.deadline(timeout), clock=stores.clock)
 

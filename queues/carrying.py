@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import redis
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from queues.event_reading import SPOILT, NextEntries, Request
 from queues.patience import Patience
 from queues.replies import is_wrong_type
+from queues.requests import SPOILT, Asking, NextEntries, Request, T
 
 Clock = Callable[[], float]
-T = TypeVar("T")
 
 _BLOCK_SECONDS = 4.0  # less than the socket's time-out
 
 
-def result_of(connection: redis.Redis, steps: Generator[Request, Any, T], *, deadline: float | None, clock: Clock) -> T:
+def result_of(connection: redis.Redis, steps: Asking[T], *, deadline: float | None, clock: Clock) -> T:
     """What the generator returns. At the deadline (on `clock`) it is thrown a TimeoutError instead of being waited for.
 
     A server that is away is waited for, up to the deadline or a quarter of an hour; then its error is raised.
@@ -41,9 +40,7 @@ def result_of(connection: redis.Redis, steps: Generator[Request, Any, T], *, dea
         return result
 
 
-async def aresult_of(
-    connection: redis.asyncio.Redis, steps: Generator[Request, Any, T], *, deadline: float | None, clock: Clock
-) -> T:
+async def aresult_of(connection: redis.asyncio.Redis, steps: Asking[T], *, deadline: float | None, clock: Clock) -> T:
     """Do as `result_of`; whoever is cancelled here leaves nothing behind."""
     try:
         request = next(steps)
@@ -63,7 +60,7 @@ def is_over(request: Request, deadline: float | None, clock: Clock) -> bool:
 
 
 def carry_out(connection: redis.Redis, request: Request, deadline: float | None, clock: Clock) -> Any:
-    """The reply; a server that is away is waited for."""
+    """The reply; a server that is away is waited for, unless the request is one that is answered at once or not."""
     patience = Patience(deadline, clock)
     while True:
         try:
@@ -71,6 +68,8 @@ def carry_out(connection: redis.Redis, request: Request, deadline: float | None,
         except RedisError as error:
             if _is_junk(request, error):
                 return SPOILT
+            if request.at_once:
+                raise
             pause_seconds = patience.pause_after(error)
         time.sleep(pause_seconds)
 
@@ -84,6 +83,8 @@ async def acarry_out(connection: redis.asyncio.Redis, request: Request, deadline
         except RedisError as error:
             if _is_junk(request, error):
                 return SPOILT
+            if request.at_once:
+                raise
             pause_seconds = patience.pause_after(error)
         await asyncio.sleep(pause_seconds)
 

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from agent_core.events import RunEvent
 from agent_core.run import RunOutput, RunSnapshot, new_run_id
 from agent_core.tools.execution import ToolExecution
-from queues.carrying import T, result_of
+from queues.carrying import result_of
 from queues.connections import Durability, connect, translated_errors
 from queues.dead_letters import DeadLetters
 from queues.errors import NotRequeueableError
@@ -21,16 +21,18 @@ from queues.event_stream import follow, with_calls
 from queues.executing import lone_call, text_of
 from queues.lasting_writes import written_through
 from queues.lone_calls import LoneCall, LoneCalls
+from queues.looking import brief_of
 from queues.new_runs import check_new_run
 from queues.offers import Offers
 from queues.people import People
+from queues.requests import Asking, T
 from queues.run_handle import Until
 from queues.run_list import RunList
 from queues.runs import Runs
 from queues.timing import Timing
 from queues.topology import Lane
 from queues.tracing import traceparent_here
-from queues.waiting import Waits, answered, awaited
+from queues.waiting import answered, awaited
 from queues.waiting_runs import WaitingRun, waiting_runs
 
 CLIENT_NAME = "errandry-client"
@@ -119,18 +121,14 @@ class Stores:
 
     def events(self, run_id: str, *, after: str | None, timeout: float | None) -> Iterator[RunEvent]:
         """The events of a run, those of a pause with its calls."""
-        deadline, output = self.deadline(timeout), self.runs.load(run_id).snapshot.output
-        told = follow(self.connection, output, after=after, deadline=deadline, clock=self.clock)
+        deadline, run = self.deadline(timeout), self._carried_out(brief_of(run_id), None)
+        told = follow(self.connection, run, after=after, deadline=deadline, clock=self.clock)
         return with_calls(
             self.connection, run_id, told, from_beginning=after is None, deadline=deadline, clock=self.clock
         )
 
     def wait(self, run_id: str, *, until: Until, timeout: float | None) -> RunOutput:
-        """The run once it has ended, or waits for a person.
-
-        A server that is not there at first is told of at once, one that goes away later is waited for.
-        """
-        self.runs.load(run_id)
+        """The run once it has ended, or waits for a person."""
         return self._carried_out(awaited(run_id, until=until, timeout=timeout), timeout)
 
     def cancel(self, run_id: str, *, reason: str) -> bool:
@@ -182,5 +180,5 @@ class Stores:
             raise
         return text_of(call, self.lone_calls.leave(call) or answer, timeout=timeout)
 
-    def _carried_out(self, steps: Waits[T], timeout: float | None) -> T:
+    def _carried_out(self, steps: Asking[T], timeout: float | None) -> T:
         return result_of(self.connection, steps, deadline=self.deadline(timeout), clock=self.clock)

@@ -6,8 +6,7 @@ Never does I/O and has no clock: `queues.event_stream` carries the requests out,
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from agent_core.events import (
     RunCancelled,
@@ -19,62 +18,38 @@ from agent_core.events import (
     ToolCallError,
     ToolCallStarted,
 )
-from agent_core.run import RunOutput, RunStatus
+from agent_core.run import RunStatus
 from agent_core.tools.execution import ToolExecution
 from queues import keys
 from queues.event_places import BEGINNING, Place, own_place
 from queues.replies import Entry
-from queues.stored_events import FIELD, order_of, read_event, read_pool_event
+from queues.requests import SPOILT, Lookup, NextEntries, Request
+from queues.stored_events import FIELD, OfRun, order_of, read_event, read_pool_event
 
 _MOST_ENTRIES = 500
 _FIRST_ENTRIES = 20
 # Of a batch of one stream, as far as can be foreseen: one process may hold one for each of hundreds of slow readers.
 _MOST_BYTES = 128 * 1024
-_FINAL = (RunCompleted, RunCancelled, RunError)
+FINAL = (RunCompleted, RunCancelled, RunError)
+"""The events with which a run ends; a retry may undo such an end."""
+
+Steps: TypeAlias = Generator[Request | RunEvent, Any, None]
 
 
-SPOILT = object()
-"""The reply to a request that bears junk, where what a key holds is of another kind: a pool can put anything there."""
-
-
-@dataclass(frozen=True)
-class NextEntries:
-    """Ask for what streams hold after the given entries, so many of each, and perhaps wait for the first of it."""
-
-    after: Mapping[str, str]
-    limit: int
-    waits: bool = True
+class Followed(OfRun, Protocol):
+    """A run whose events are read."""
 
     @property
-    def bears_junk(self) -> bool:
-        """Whether some of the streams are those of pools, besides a run's own."""
-        return len(self.after) > 1
-
-    def command(self, block_ms: int) -> tuple[str | int, ...]:
-        """The words for Redis, which answers with what there is, or nothing: at once, or after the given time."""
-        if not self.waits:
-            return ("XREAD", "COUNT", self.limit, "STREAMS", *self.after, *self.after.values())
-        return ("XREAD", "COUNT", self.limit, "BLOCK", block_ms, "STREAMS", *self.after, *self.after.values())
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """Ask for something that is there or not; nothing is waited for."""
-
-    words: tuple[str | int, ...]
-    bears_junk: bool = False
-
-
-Request: TypeAlias = NextEntries | Lookup
-Steps: TypeAlias = Generator[Request | RunEvent, Any, None]
+    def status(self) -> RunStatus:
+        """Where it stood before the reading began, or later."""
 
 
 def is_final(event: RunEvent) -> bool:
     """Whether the run ended with this event; a retry may undo that end."""
-    return isinstance(event, _FINAL)
+    return isinstance(event, FINAL)
 
 
-def reading(run: RunOutput, *, after: str | None, waits: bool = True) -> Steps:
+def reading(run: Followed, *, after: str | None, waits: bool = True) -> Steps:
     """Yield requests and, as they become known, the events after an event id, in order, up to the run's last end.
 
     Without `waits` only up to what has been told by now.

@@ -16,10 +16,9 @@ import redis
 import redis.asyncio
 
 from agent_core.events import RunEvent
-from agent_core.run import RunOutput
 from queues.carrying import Clock, acarry_out, carry_out, is_over
 from queues.event_places import InvalidEventIdError
-from queues.event_reading import KnownCalls, is_final, reading
+from queues.event_reading import Followed, KnownCalls, is_final, reading
 
 __all__ = [
     "InvalidEventIdError",
@@ -33,7 +32,7 @@ __all__ = [
 
 def follow(
     connection: redis.Redis,
-    run: RunOutput,
+    run: Followed,
     *,
     after: str | None = None,
     deadline: float | None = None,
@@ -64,7 +63,7 @@ def follow(
 
 async def afollow(
     connection: redis.asyncio.Redis,
-    run: RunOutput,
+    run: Followed,
     *,
     after: str | None = None,
     deadline: float | None = None,

@@ -17,6 +17,7 @@ class _Producer(Protocol):
     """What a handle asks of its client."""
 
     def output(self, run_id: str) -> RunOutput: ...
+    def status(self, run_id: str) -> RunStatus: ...
     def pending(self, run_id: str) -> list[ToolExecution]: ...
     def retry(self, run_id: str) -> RunHandle: ...
     def cancel(self, run_id: str, reason: str = "") -> bool: ...
@@ -28,6 +29,7 @@ class _AsyncProducer(Protocol):
     """What a handle asks of its client."""
 
     async def output(self, run_id: str) -> RunOutput: ...
+    async def status(self, run_id: str) -> RunStatus: ...
     async def pending(self, run_id: str) -> list[ToolExecution]: ...
     async def retry(self, run_id: str) -> AsyncRunHandle: ...
     async def cancel(self, run_id: str, reason: str = "") -> bool: ...
@@ -57,7 +59,7 @@ class RunHandle:
 
     def status(self) -> RunStatus:
         """Where the run stands now."""
-        return self.output().status
+        return self._client.status(self.run_id)
 
     def output(self) -> RunOutput:
         """The run as far as it has come."""
@@ -98,7 +100,7 @@ class AsyncRunHandle:
 
     async def status(self) -> RunStatus:
         """Where the run stands now."""
-        return (await self.output()).status
+        return await self._client.status(self.run_id)
 
     async def output(self) -> RunOutput:
         """The run as far as it has come."""

@@ -11,7 +11,7 @@ from typing import Literal
 import redis
 
 from agent_core.errors import RunNotFoundError
-from agent_core.run import RunSnapshot
+from agent_core.run import RunSnapshot, RunStatus
 from agent_core.tools.execution import CallAnswer, CallOutcome, Confirmation, ToolExecution
 from queues import keys
 from queues.decisions import answer_event, approved_part, with_decision
@@ -22,7 +22,7 @@ from queues.protocol import unapproved_member
 from queues.replies import answers, fields
 from queues.scripts import Scripts
 from queues.stored_events import stored_event
-from queues.stored_runs import StoredRun, load_run
+from queues.stored_runs import StoredRun, load_run, not_found
 from queues.timing import Timing, milliseconds
 from queues.topology import Lane, agents_queue
 
@@ -100,6 +100,13 @@ class Runs:
     def load(self, run_id: str) -> StoredRun:
         """The run as it is stored now; RunNotFoundError if there is none (or no longer)."""
         return load_run(self._connection, run_id)
+
+    def status(self, run_id: str) -> RunStatus:
+        """Where the run stands now, without its conversation; RunNotFoundError if there is none (or no longer)."""
+        (status,) = fields(self._connection, keys.run(run_id), "status")
+        if status is None:
+            raise not_found(run_id)
+        return RunStatus(status)
 
     def unanswered(self, stored: StoredRun) -> list[ToolExecution]:
         """The calls that the run waits for and that have no answer yet; a run holds answers until it goes on.

@@ -9,12 +9,12 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import isfinite
+from typing import Protocol
 
 from pydantic_core import from_json
 
 from agent_core.errors import ErrandryError
 from agent_core.events import RunEvent, ToolCallExecuting, ToolCallOutput, ToolCallSettled, event_from_dict
-from agent_core.run import RunOutput
 
 FIELD = "event"
 """The one field of an entry."""
@@ -22,23 +22,34 @@ FIELD = "event"
 _KNOWN = {"run_id", "agent_name", "session_id", "created_at", "tools"}
 
 
+class OfRun(Protocol):
+    """What a reader of events knows of their run: the run itself, or another of its events, will do."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def agent_name(self) -> str: ...
+    @property
+    def session_id(self) -> str | None: ...
+
+
 def stored_event(event: RunEvent) -> str:
     """The event as it is written. The calls of a pause were told when they started; see `KnownCalls`."""
     return event.model_dump_json(exclude_defaults=True, exclude_none=True, exclude=_KNOWN)
 
 
-def read_event(run: RunOutput | RunEvent, entry_id: str, stored: str) -> RunEvent:
+def read_event(run: OfRun, entry_id: str, stored: str) -> RunEvent:
     """The event again; AgentError for one that only a newer release knows."""
     return _event(run, entry_id, json.loads(stored))
 
 
-def _event(run: RunOutput | RunEvent, entry_id: str, told: Mapping[str, object]) -> RunEvent:
+def _event(run: OfRun, entry_id: str, told: Mapping[str, object]) -> RunEvent:
     at = datetime.fromtimestamp(order_of(entry_id)[0] / 1000, UTC)
     known = {"run_id": run.run_id, "agent_name": run.agent_name, "session_id": run.session_id, "created_at": at}
     return event_from_dict({**told, **known})
 
 
-def read_pool_event(run: RunOutput | RunEvent, entry_id: str, stored: str | None) -> RunEvent | None:
+def read_pool_event(run: OfRun, entry_id: str, stored: str | None) -> RunEvent | None:
     """What a pool told; None for what it may not tell or what cannot be read, since a pool can write anything there.
 
     It speaks of single calls only, and names them by their id: the run's own start, pause and end are not its to tell,

@@ -43,11 +43,16 @@ def load_run(connection: redis.Redis, run_id: str) -> StoredRun:
     return read_run(run_id, found, read_log(connection, run_id, found[1]))
 
 
+def not_found(run_id: str) -> RunNotFoundError:
+    """The error for a run of which nothing is stored."""
+    return RunNotFoundError(f"there is no run {run_id!r}; finished runs are kept for a limited time only")
+
+
 def read_run(run_id: str, found: Sequence[str | None], log: Sequence[str | None] = ()) -> StoredRun:
     """The run whose hash holds these `FIELDS` and this log; RunNotFoundError if there is none (or no longer)."""
     stored, _, version, status, lane, parked = found
     if stored is None or version is None or status is None or None in log:
-        raise RunNotFoundError(f"there is no run {run_id!r}; finished runs are kept for a limited time only")
+        raise not_found(run_id)
     snapshot = join(stored, log)
     snapshot.version = int(version)
     snapshot.output.status = RunStatus(status)

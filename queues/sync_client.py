@@ -98,7 +98,7 @@ class Client:
 
     def run(self, run_id: str) -> RunHandle:
         """A handle of a run that was submitted earlier, perhaps elsewhere; RunNotFoundError if there is none."""
-        self.output(run_id)
+        self.status(run_id)
         return RunHandle(self, run_id)
 
     def runs(
@@ -123,6 +123,11 @@ class Client:
         """The run as far as it has come; RunNotFoundError if there is none."""
         with self._stores.reached():
             return self._stores.runs.load(run_id).snapshot.output
+
+    def status(self, run_id: str) -> RunStatus:
+        """Where the run stands now, whatever it has said; RunNotFoundError if there is none."""
+        with self._stores.reached():
+            return self._stores.runs.status(run_id)
 
     def events(self, run_id: str, *, after: str | None = None, timeout: float | None = None) -> Iterator[RunEvent]:
         """What happens in the run, from its first event or from after an `event_id`, until its end or the time-out.

@@ -9,7 +9,7 @@ import pytest
 
 from agent_core.events import RunContent, RunEvent
 from queues import keys
-from queues.event_reading import NextEntries
+from queues.requests import NextEntries
 from queues.stored_events import stored_event
 from tests.support.either_client import KINDS, EitherClient, either_client
 from tests.support.queue_floor import TIMING, Floor, external

@@ -16,9 +16,9 @@ from queues import keys
 from queues.backlog import backlog
 from queues.client import Client
 from queues.connections import aconnect
-from queues.event_reading import NextEntries
 from queues.event_stream import afollow
 from queues.replies import Entry, fields
+from queues.requests import NextEntries
 from queues.stored_events import read_pool_event
 from queues.stored_runs import FIELDS
 from queues.waiting import awaited
@@ -87,7 +87,6 @@ def test_whoever_waits_for_a_run_reads_nothing_of_its_pools(floor: Floor) -> Non
     run_id = floor.submitted()
     steps = awaited(run_id, until="finished", timeout=None)
     next(steps)
-    steps.send([])
     steps.send([None, *fields(floor.connection, keys.run(run_id), *FIELDS)])
     told_of(floor, run_id)
     request = steps.send([(keys.events(run_id), floor.connection.xrange(keys.events(run_id), count=1))])

@@ -167,9 +167,9 @@ async def wait(
 async def events(run_id: RunId, gateway: Here, after: EventId = None, last_event_id: LastEventId = None) -> Response:
     """Follow a run, from its first event or from after one that was seen: without gap and without repeat."""
     # Once the stream has begun there is no other status to give.
-    output, after = await gateway.client.output(run_id), last_event_id or after
+    status, after = await gateway.client.status(run_id), last_event_id or after
     told = gateway.client.events(run_id, after=after)
-    if after is not None and output.status.is_finished:
+    if after is not None and status.is_finished:
         # A browser's EventSource comes back after each end of a stream; this status is what stops it.
         if (first := await anext(told, None)) is None:
             return Response(status_code=HTTPStatus.NO_CONTENT)

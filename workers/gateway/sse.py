@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
@@ -135,7 +134,7 @@ async def frames(events: AsyncIterator[RunEvent], *, heartbeat_seconds: float) -
 
 def framed(event: RunEvent) -> bytes:
     """An event on the wire. JSON has no line ends of its own, so one line of data holds it."""
-    data = json.dumps(event.to_dict(), ensure_ascii=False, separators=(",", ":"))
+    data = event.model_dump_json(exclude_none=True)
     return f"id: {event.event_id}\nevent: {event.event}\ndata: {data}\n\n".encode()
 
 

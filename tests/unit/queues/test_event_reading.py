@@ -13,8 +13,9 @@ from agent_core.run import RunOutput, RunSnapshot, RunStatus
 from agent_core.tools.execution import ToolExecution
 from queues import keys
 from queues.event_places import InvalidEventIdError, Place
-from queues.event_reading import KnownCalls, Lookup, NextEntries, Request, reading
+from queues.event_reading import KnownCalls, reading
 from queues.replies import Entry
+from queues.requests import Lookup, NextEntries, Request
 from queues.stored_events import stored_event
 
 OWN, SHELL, WEB = keys.events("run_1"), keys.part_events("shell", "run_1"), keys.part_events("web", "run_1")
