@@ -3,20 +3,27 @@
 Never decides where a call is executed; it only says what the tool asks for.
 """
 
-import asyncio
 import functools
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from typing import Literal
 
 from pydantic import JsonValue
 
 from agent_core.tools.context import RunContext
 from agent_core.tools.execution import UserInputField
-from agent_core.tools.schema import ArgumentsSchema, JsonSchema, arguments_schema, read_docstring, schema_digest
+from agent_core.tools.schema import (
+    INJECTED,
+    ArgumentsSchema,
+    JsonSchema,
+    arguments_schema,
+    read_docstring,
+    schema_digest,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _POOL = re.compile(r"[a-z][a-z0-9_-]{0,40}")
@@ -128,6 +135,12 @@ class Function:
             inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004 - an object with an async __call__
         )
 
+    def make_ready(self) -> None:
+        """Work out now what a call needs, for a process from which others are forked."""
+        _ = self.parameters, self._injected
+        if self.is_async:
+            import_module("asyncio")
+
     @cached_property
     def user_fields(self) -> tuple[UserInputField, ...]:
         """Return the arguments that a person gives; none unless the tool requires user input."""
@@ -164,6 +177,9 @@ class Function:
         An async tool is run in an event loop of its own; inside a running loop use `acall`.
         """
         if self.is_async:
+            # Sandboxed calls are forked from a process that has loaded what is needed, and most tools need no loop.
+            import asyncio  # noqa: PLC0415
+
             return asyncio.run(self.acall(arguments, context=context, agent=agent))
         args, kwargs = self._bind(arguments, context, agent)
         return self._hooked(context, agent)(*args, **kwargs)
@@ -189,13 +205,18 @@ class Function:
         hidden = [entry.name for entry in self.user_fields]
         return arguments_schema(self.entrypoint, tool_name=self.name, strict=self.strict, hidden=hidden)
 
+    @cached_property
+    def _injected(self) -> dict[str, bool]:
+        """Which parameters the agent fills in, and whether each must be given."""
+        named = inspect.signature(self.entrypoint).parameters
+        return {name: named[name].default is inspect.Parameter.empty for name in INJECTED if name in named}
+
     def _bind(
         self, arguments: Mapping[str, JsonValue], context: RunContext | None, agent: object
     ) -> tuple[list[object], dict[str, object]]:
         values = self._schema.validate(arguments)
-        names = inspect.signature(self.entrypoint).parameters
         for injected, value in (("agent", agent), ("run_context", context)):
-            if injected in names and (value is not None or names[injected].default is inspect.Parameter.empty):
+            if injected in self._injected and (value is not None or self._injected[injected]):
                 values[injected] = value
         positional = [values.pop(name) for name in self._schema.positional_only if name in values]
         return positional, values

@@ -28,6 +28,8 @@ def loaded_by(module: str) -> set[str]:
     ("module", "forbidden"),
     [
         ("workers.sandbox.runner", {"openai", "agent_core.agent", "agent_core.loop", "redis", "celery", "kombu"}),
+        # Each call is forked from it, and pays for every page and every library that is there.
+        ("workers.sandbox.zygote", {"openai", "asyncio", "ssl", "logging", "redis", "celery", "kombu"}),
         ("workers.tool_worker", {"openai", "agent_core.agent", "agent_core.loop", "agent_core.models"}),
         ("queues.client", {*HEAVY, "agent_core.run", "asyncio", "pydantic", "redis"}),
         ("queues.client_stores", HEAVY),

@@ -53,5 +53,5 @@ def _threads_of(uid: int) -> Iterator[int]:
 
 
 def there(paths: Sequence[str]) -> list[str]:
-    """Those of the paths that exist: what has gone since the list was made needs no grant."""
+    """Those of the paths that exist."""
     return [path for path in paths if os.path.exists(path)]  # noqa: PTH110 - light

@@ -17,6 +17,7 @@ from workers.sandbox.watching import stat_fields
 SUPERVISORS_LEAF = "supervisor"
 PREFIX = "errandry"
 NEEDED = ("memory", "pids")
+_SMALL_BYTES = 1 << 14
 
 
 def own_paths(proc: Path, *, who: str = "self") -> dict[str, Path]:
@@ -100,10 +101,19 @@ def members_of(folder: Path) -> list[int]:
         return []
 
 
-def write(file: Path, value: object) -> None:
+def write(file: str | Path, value: object) -> None:
     """Write to a file of the kernel's, which is never made by that; raises OSError as the kernel says."""
     fd = os.open(file, os.O_WRONLY)
     try:
         os.write(fd, str(value).encode())
+    finally:
+        os.close(fd)
+
+
+def read(file: str) -> bytes:
+    """What a small file of the kernel's says, all of it at one go; raises OSError as the kernel says."""
+    fd = os.open(file, os.O_RDONLY)
+    try:
+        return os.read(fd, _SMALL_BYTES)
     finally:
         os.close(fd)

@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Literal
 
 from workers.sandbox.base import Limits
-from workers.sandbox.cgroup_places import NEEDED, PREFIX, bases_v2, is_left_over, mark_of, members_of, own_paths, write
+from workers.sandbox.cgroup_places import (
+    NEEDED,
+    PREFIX,
+    bases_v2,
+    is_left_over,
+    mark_of,
+    members_of,
+    own_paths,
+    read,
+    write,
+)
 
 # One row for the whole process: the sandboxes of a worker share its mark.
 _NUMBERS = itertools.count()
@@ -66,49 +76,69 @@ V2 = _Kind(
 class CallGroup:
     """The group of one call; processes that its members start belong to it from their first moment."""
 
-    def __init__(self, kind: _Kind, folders: Mapping[str, Path]) -> None:
+    def __init__(self, kind: _Kind, folders: Mapping[str, str | Path]) -> None:
         self.kind = kind
-        self.folders = folders
+        self._folders = {controller: str(folder) for controller, folder in folders.items()}
+        self._distinct = tuple(dict.fromkeys(self._folders.values()))
         self._peak_bytes = 0
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Where the group of each controller lies."""
+        return {controller: Path(folder) for controller, folder in self._folders.items()}
 
     def add(self, pid: int) -> None:
         """Take the process in; do it before it reads its request. Raises OSError if it is gone."""
-        for folder in self._distinct():
-            write(folder / "cgroup.procs", pid)
+        for folder in self._distinct:
+            write(f"{folder}/cgroup.procs", pid)
 
     def memory_peak_bytes(self) -> int:
         """The most that the whole call used at any one time, files in memory included."""
-        readings = (_number(self.folders["memory"] / name) for name in self.kind.peak)
+        readings = (_number(f"{self._folders['memory']}/{name}") for name in self.kind.peak)
         self._peak_bytes = max(self._peak_bytes, next((reading for reading in readings if reading is not None), 0))
         return self._peak_bytes
 
     def ran_out_of_memory(self) -> bool:
         """Whether the kernel refused the call more memory by killing; under v1 the rest of the call still lives."""
         file, fields = self.kind.out_of_memory
-        return any(_field(self.folders["memory"] / file, name) for name in fields)
+        found = _fields(f"{self._folders['memory']}/{file}")
+        return any(found.get(name.encode()) for name in fields)
 
     def cpu_seconds(self) -> float | None:
         """CPU time of all that ever ran in the group, ended or not; None where the kernel does not count it."""
         controller, file, name, unit = self.kind.cpu
-        folder = self.folders.get(controller)
-        used = None if folder is None else _field(folder / file, name) if name else _number(folder / file)
+        if controller not in self._folders:
+            return None
+        place = f"{self._folders[controller]}/{file}"
+        used = _fields(place).get(name.encode()) if name else _number(place)
         return None if used is None else used / unit
 
     def pids_refused(self) -> bool:
         """Whether the call wanted more processes and threads than it may have."""
-        return bool(_field(self.folders["pids"] / "pids.events", "max"))
+        return bool(_fields(f"{self._folders['pids']}/pids.events").get(b"max"))
+
+    def limit(self, limits: Limits) -> None:
+        """Make the group, empty; raises OSError if the kernel does not keep the limits."""
+        for folder in self._distinct:
+            os.mkdir(folder)  # noqa: PTH102 - for each call
+        for controller, file, value, needed in self.kind.written(limits):
+            try:
+                write(f"{self._folders[controller]}/{file}", value)
+            except OSError:
+                if needed:
+                    raise
 
     def kill(self) -> None:
         """Kill every member, faster than it can fork; a repeat does no harm."""
-        _kill(self._distinct())
+        _kill(self._distinct)
 
     def remove(self) -> bool:
         """Kill what is left and let go of the group; False while the kernel still ends a member: try again later."""
+        # The kernel removes none that has a member, so one that is gone at once held nothing to kill.
+        if _all_removed(self._distinct):
+            return True
         self.kill()
-        return sum(_removed(folder) for folder in self._distinct()) == len(self._distinct())
-
-    def _distinct(self) -> list[Path]:
-        return list(dict.fromkeys(self.folders.values()))
+        return _all_removed(self._distinct)
 
 
 class CallGroups:
@@ -116,7 +146,7 @@ class CallGroups:
 
     def __init__(self, kind: _Kind, bases: Mapping[str, Path], *, proc: Path = Path("/proc")) -> None:
         self._kind = kind
-        self._bases = bases
+        self._bases = {controller: str(base) for controller, base in bases.items()}
         self._name = mark_of(os.getpid(), proc=proc)
         self._stale: list[CallGroup] = []
         self._lock = threading.Lock()
@@ -131,13 +161,9 @@ class CallGroups:
         """An empty group with the limits set; raises OSError if the kernel does not keep them."""
         self._remove_stale()
         name = f"{self._name}-{next(_NUMBERS)}"
-        group = CallGroup(self._kind, {controller: base / name for controller, base in self._bases.items()})
+        group = CallGroup(self._kind, {controller: f"{base}/{name}" for controller, base in self._bases.items()})
         try:
-            for folder in group._distinct():
-                folder.mkdir()
-            for controller, file, value, needed in self._kind.written(limits):
-                with contextlib.nullcontext() if needed else contextlib.suppress(OSError):
-                    write(group.folders[controller] / file, value)
+            group.limit(limits)
         except OSError:
             group.remove()
             raise
@@ -194,27 +220,31 @@ def _sweep(bases: Iterable[Path], proc: Path) -> None:
     for base in bases:
         for folder in base.glob(f"{PREFIX}-*"):
             if is_left_over(folder.name, proc=proc):
-                _kill([folder])
-                _removed(folder)
+                _kill([str(folder)])
+                _removed(str(folder))
 
 
-def _kill(folders: Sequence[Path]) -> None:
+def _kill(folders: Sequence[str]) -> None:
     with contextlib.suppress(OSError):
-        write(folders[0] / "cgroup.kill", 1)
+        write(f"{folders[0]}/cgroup.kill", 1)
         return
     for folder in folders:
         with contextlib.suppress(OSError):
             # Without room for another process a fork bomb cannot outrun the loop below.
-            write(folder / "pids.max", 0)
+            write(f"{folder}/pids.max", 0)
     for folder in folders:
-        for pid in members_of(folder):
+        for pid in members_of(Path(folder)):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
 
 
-def _removed(folder: Path) -> bool:
+def _all_removed(folders: Sequence[str]) -> bool:
+    return sum(_removed(folder) for folder in folders) == len(folders)
+
+
+def _removed(folder: str) -> bool:
     try:
-        folder.rmdir()
+        os.rmdir(folder)  # noqa: PTH106 - for each call
     except FileNotFoundError:
         return True
     except OSError:
@@ -222,16 +252,17 @@ def _removed(folder: Path) -> bool:
     return True
 
 
-def _number(file: Path) -> int | None:
+def _number(file: str) -> int | None:
     try:
-        return int(file.read_text())
+        return int(read(file))
     except (OSError, ValueError):
         return None
 
 
-def _field(file: Path, name: str) -> int | None:
-    with contextlib.suppress(OSError, ValueError):
-        for line in file.read_text().splitlines():
-            if line.startswith(f"{name} "):
-                return int(line.split()[1])
-    return None
+def _fields(file: str) -> dict[bytes, int]:
+    """The numbers of a file that names them, one in each line; none if they cannot be read."""
+    try:
+        words = read(file).split()
+        return dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    except (OSError, ValueError):
+        return {}

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -18,15 +19,16 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import JsonValue
 
+from workers.sandbox.cgroup_places import read
 from workers.sandbox.cgroups import CallGroup
 from workers.sandbox.confinement import READY
 
 WORDS_BYTES = 4096
+_PID = re.compile(rb"^Pid:\s*(-?\d+)", re.MULTILINE)
 
 
 @dataclass(eq=False)
@@ -162,8 +164,8 @@ def first_living(waiting: deque[Child]) -> Child | None:
 
 
 def _pid_behind(pidfd: int) -> int | None:
-    lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines()
-    pid = next((int(line.split()[1]) for line in lines if line.startswith("Pid:")), -1)
+    found = _PID.search(read(f"/proc/self/fdinfo/{pidfd}"))
+    pid = int(found[1]) if found is not None else -1
     return pid if pid > 0 else None
 
 

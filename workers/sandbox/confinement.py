@@ -10,13 +10,14 @@ import json
 import os
 import resource
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from workers.sandbox import alone, kernel, landlock, syscalls
 from workers.sandbox.egress.inside import hand_out_listener
+from workers.sandbox.kernel import Act, perform
 
 UID_INSIDE = 1000
 # Where a call finds what: standard streams, request, answer, and behind them what a plan hands over besides.
@@ -30,6 +31,9 @@ SHARED_MEMORY_MB, SHARED_MEMORY_INODES = 16, 1024
 # Libraries reserve far more addresses than they use; the limit that counts is the supervisor's watch over real use.
 ADDRESS_SPACE_FACTOR = 4
 LEAST_ADDRESS_SPACE_MB = 1024
+
+
+Acts: TypeAlias = Iterator[Act]
 
 
 @dataclass(frozen=True)
@@ -72,40 +76,58 @@ class Plan:
         return cls(**{**fields, **tuples, "seccomp": base64.b64decode(fields["seccomp"])})
 
 
+def prepared(plan: Plan) -> list[Act]:
+    """All acts of the plan's steps in their order, as far as they can be made ready before there is a call."""
+    return [
+        act._replace(words=f"{name}: {act.words}" if act.words else name)
+        for name in plan.steps
+        for act in STEPS[name](plan)
+    ]
+
+
 def confine(plan: Plan) -> None:
     """Take every step of the plan; OSError by the first that fails, after which the process must end."""
-    for name in plan.steps:
-        try:
-            STEPS[name](plan)
-        except OSError as error:
-            raise OSError(error.errno, f"{name}: {error.strerror or error}") from error
+    perform(prepared(plan))
 
 
-def die_with_parent(_: Plan) -> None:
+def die_with_parent(_: Plan) -> Acts:
     """End when the zygote ends, whatever becomes of the namespace."""
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    yield kernel.to_prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def own_session(_: Plan) -> None:
+def own_session(_: Plan) -> Acts:
     """No terminal and no group that is shared with another call."""
-    os.setsid()
+    yield Act("", os.setsid)
 
 
-def namespaces(_: Plan) -> None:
+def namespaces(_: Plan) -> Acts:
     """Mounts, System V objects, the host's name and the view of control groups: all fresh."""
-    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP)
-    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    yield kernel.to_unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP)
+    yield kernel.to_mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
 
 
-def scratch(plan: Plan) -> None:
+def scratch(plan: Plan) -> Acts:
     """Scratch, shared memory and terminals that no call before has touched, with bounds for bytes and for entries."""
     flags = kernel.MS_NOSUID | kernel.MS_NODEV | (kernel.MS_NOEXEC if plan.noexec else 0)
     disk, inodes = plan.limits["disk_mb"], plan.limits["inodes"]
-    kept = [(place, os.open(place, os.O_PATH)) for place in plan.carried]
-    _scratch(SCRATCH, flags, megabytes=disk, inodes=inodes)
-    _scratch(SHARED_MEMORY, flags, megabytes=min(disk, SHARED_MEMORY_MB), inodes=min(inodes, SHARED_MEMORY_INODES))
+    kept: list[tuple[str, int]] = []
+    if plan.carried:
+        yield Act("", _keep, (plan.carried, kept))
+    yield _scratch(SCRATCH, flags, megabytes=disk, inodes=inodes)
+    yield _scratch(
+        SHARED_MEMORY, flags, megabytes=min(disk, SHARED_MEMORY_MB), inodes=min(inodes, SHARED_MEMORY_INODES)
+    )
     terminals = "newinstance,ptmxmode=0666,mode=0620"
-    kernel.mount("devpts", "/dev/pts", "devpts", kernel.MS_NOSUID | kernel.MS_NOEXEC, terminals)
+    yield kernel.to_mount("devpts", "/dev/pts", "devpts", kernel.MS_NOSUID | kernel.MS_NOEXEC, terminals)
+    if plan.carried:
+        yield Act("", _show_again, (kept,))
+
+
+def _keep(places: Sequence[str], kept: list[tuple[str, int]]) -> None:
+    kept += [(place, os.open(place, os.O_PATH)) for place in places]
+
+
+def _show_again(kept: Sequence[tuple[str, int]]) -> None:
     for place, fd in kept:
         source = f"/proc/self/fd/{fd}"
         if Path(source).is_dir():
@@ -117,52 +139,52 @@ def scratch(plan: Plan) -> None:
         os.close(fd)
 
 
-def _scratch(place: str, flags: int, *, megabytes: int, inodes: int) -> None:
+def _scratch(place: str, flags: int, *, megabytes: int, inodes: int) -> Act:
     # The kernel counts the top folder as well.
     options = f"mode=1777,size={megabytes << 20},nr_inodes={inodes + 1}"
-    kernel.mount("tmpfs", place, "tmpfs", flags, options)
+    return kernel.to_mount("tmpfs", place, "tmpfs", flags, options)
 
 
-def workspace(plan: Plan) -> None:
+def workspace(plan: Plan) -> Acts:
     """Room for the run's workspace, filled by the runner with what the run's last call left."""
     if plan.limits["workspace_mb"]:
         flags = kernel.MS_NOSUID | kernel.MS_NODEV | (kernel.MS_NOEXEC if plan.noexec else 0)
-        _scratch(WORKSPACE, flags, megabytes=plan.limits["workspace_mb"], inodes=plan.limits["inodes"])
+        yield _scratch(WORKSPACE, flags, megabytes=plan.limits["workspace_mb"], inodes=plan.limits["inodes"])
 
 
-def fresh_proc(_: Plan) -> None:
+def fresh_proc(_: Plan) -> Acts:
     """A /proc that knows the processes of this call and no others."""
-    kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+    yield kernel.to_mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
 
 
-def own_user(plan: Plan) -> None:
+def own_user(plan: Plan) -> Acts:
     """A user of its own, none below it, and a network of its own unless the plan leaves it this machine's."""
     # Whoever may not be examined may not write its own maps either. The zygote itself stays closed.
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-    kernel.unshare(kernel.CLONE_NEWUSER | (0 if plan.network == "host" else kernel.CLONE_NEWNET))
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{UID_INSIDE} 0 1")
-    _write("/proc/self/gid_map", f"{UID_INSIDE} 0 1")
-    _write("/proc/sys/user/max_user_namespaces", "0")
+    yield kernel.to_prctl(kernel.PR_SET_DUMPABLE, 1)
+    yield kernel.to_unshare(kernel.CLONE_NEWUSER | (0 if plan.network == "host" else kernel.CLONE_NEWNET))
+    yield kernel.to_write("/proc/self/setgroups", "deny")
+    yield kernel.to_write("/proc/self/uid_map", f"{UID_INSIDE} 0 1")
+    yield kernel.to_write("/proc/self/gid_map", f"{UID_INSIDE} 0 1")
+    yield kernel.to_write("/proc/sys/user/max_user_namespaces", "0")
 
 
-def way_out(plan: Plan) -> None:
+def way_out(plan: Plan) -> Acts:
     """A listening socket in the call's own network, handed out while nothing but our own code has run here."""
-    hand_out_listener(FIRST_HANDED_FD + plan.handed.index("listener"))
+    yield Act("", hand_out_listener, (FIRST_HANDED_FD + plan.handed.index("listener"),))
 
 
-def no_proc(_: Plan) -> None:
+def no_proc(_: Plan) -> Acts:
     """An empty /proc; after the steps that need the real one."""
-    kernel.unshare(kernel.CLONE_NEWNS)
-    kernel.mount("tmpfs", "/proc", "tmpfs", kernel.MS_RDONLY, "mode=0555,size=4096,nr_inodes=2")
+    yield kernel.to_unshare(kernel.CLONE_NEWNS)
+    yield kernel.to_mount("tmpfs", "/proc", "tmpfs", kernel.MS_RDONLY, "mode=0555,size=4096,nr_inodes=2")
 
 
-def first_to_go(_: Plan) -> None:
+def first_to_go(_: Plan) -> Acts:
     """If this machine runs short of memory, the call goes first."""
-    _write("/proc/self/oom_score_adj", "1000")
+    yield kernel.to_write("/proc/self/oom_score_adj", "1000")
 
 
-def resources(plan: Plan) -> None:
+def resources(plan: Plan) -> Acts:
     """The kernel's own limits; those that count per process are the second lock behind the watch over the call."""
     limits = plan.limits
     wanted = {
@@ -180,7 +202,7 @@ def resources(plan: Plan) -> None:
     for which, limit in wanted.items():
         hard = resource.getrlimit(which)[1]
         lowest = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(which, (lowest, lowest))
+        yield Act("", resource.setrlimit, (which, (lowest, lowest)))
 
 
 def address_space_bytes(limits: Mapping[str, Any]) -> int:
@@ -188,64 +210,61 @@ def address_space_bytes(limits: Mapping[str, Any]) -> int:
     return int(max(limits["memory_mb"] * ADDRESS_SPACE_FACTOR, LEAST_ADDRESS_SPACE_MB)) << 20
 
 
-def examinable(_: Plan) -> None:
+def examinable(_: Plan) -> Acts:
     """No longer closed and deaf, as its zygote is."""
-    alone.examinable()
+    yield Act("", alone.examinable)
 
 
-def folder_as_scratch(plan: Plan) -> None:
+def folder_as_scratch(plan: Plan) -> Acts:
     """A scratch for a call that cannot mount one."""
-    alone.own_scratch(plan.scratch)
+    yield Act("", alone.own_scratch, (plan.scratch,))
 
 
-def processes_by_user(plan: Plan) -> None:
+def processes_by_user(plan: Plan) -> Acts:
     """A limit of processes where nothing counts those of the call alone."""
-    alone.counted_by_user(plan.limits["pids"])
+    yield Act("", alone.counted_by_user, (plan.limits["pids"],))
 
 
-def only_these_files(plan: Plan) -> None:
+def only_these_files(plan: Plan) -> Acts:
     """By Landlock: what the plan names can be read or written, and nothing else; signals stay within the call."""
-    write = [*alone.there(plan.write), *([os.environ["TMPDIR"]] if plan.scratch else [])]
     own_network = plan.aftermath != "group" or plan.network == "host"
-    landlock.restrict(
+    restriction = landlock.Restriction(
         alone.there(plan.read),
-        write,
+        alone.there(plan.write),
         listed=alone.there(plan.listed),
         devices=alone.there((*alone.DEVICES, *(() if plan.scratch else alone.TERMINALS))),
         noexec=plan.noexec,
         tcp_ports=None if own_network else (),
+        lenient=True,  # what has gone since the list was made needs no grant
     )
+    yield Act("", _enforce, (restriction, bool(plan.scratch)))
 
 
-def no_capabilities(_: Plan) -> None:
+def _enforce(restriction: landlock.Restriction, has_folder: bool) -> None:
+    restriction.enforce([os.environ["TMPDIR"]] if has_folder else ())
+
+
+def no_capabilities(_: Plan) -> Acts:
     """Not one privilege, in no set."""
-    kernel.drop_capabilities()
+    yield from kernel.to_drop_capabilities()
 
 
-def no_new_privileges(_: Plan) -> None:
+def no_new_privileges(_: Plan) -> Acts:
     """No program that is started from here on gains one."""
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    yield kernel.to_prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
 
 
-def filtered(plan: Plan) -> None:
+def filtered(plan: Plan) -> Acts:
     """Only the system calls that the plan's filter lets through."""
-    syscalls.install(plan.seccomp)
+    yield from syscalls.to_install(plan.seccomp)
 
 
-def own_descriptors(plan: Plan) -> None:
+def own_descriptors(plan: Plan) -> Acts:
     """Nothing open but the call's own streams."""
-    os.closerange(FIRST_HANDED_FD + len(plan.handed), os.sysconf("SC_OPEN_MAX"))
+    yield Act("", os.closerange, (FIRST_HANDED_FD + len(plan.handed), os.sysconf("SC_OPEN_MAX")))
 
 
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-
-
-STEPS: dict[str, Callable[[Plan], None]] = {
+STEPS: dict[str, Callable[[Plan], Acts]] = {
     step.__name__: step
     for step in (
         die_with_parent,

@@ -58,6 +58,9 @@ class _NetPort(ctypes.Structure):
     _fields_ = (("allowed", ctypes.c_uint64), ("port", ctypes.c_uint64))
 
 
+_NO_FLAGS = ctypes.c_uint32(0)
+
+
 def abi() -> int:
     """The version of Landlock that the running kernel offers; 0 if there is none, or it is switched off."""
     try:
@@ -72,6 +75,79 @@ def abi() -> int:
 def gaps(version: int) -> list[str]:
     """What this version of Landlock leaves open or breaks, in words for the report; none from ABI 6 on."""
     return [words for since, words in _GAPS.items() if version < since] if version else ["Landlock is missing"]
+
+
+class Restriction:
+    """What a process is left with, made ready for whoever enforces it; see `restrict`.
+
+    With `lenient` what cannot be opened is not granted, and nothing is raised for it.
+    """
+
+    def __init__(
+        self,
+        read: Sequence[str],
+        write: Sequence[str],
+        *,
+        listed: Sequence[str] = (),
+        devices: Sequence[str] = (),
+        scoped: bool = True,
+        tcp_ports: Sequence[int] | None = (),
+        noexec: bool = False,
+        lenient: bool = False,
+    ) -> None:
+        offered = abi()
+        self.used = min(offered, NEWEST_ABI)
+        self._lenient = lenient
+        handled = 2 * _NEWEST_RIGHT[self.used] - 1 if offered else 0
+        self._attributes = _attributes(self.used, handled, ports=tcp_ports is not None, scoped=scoped)
+        self._rights_to_write = (_WRITE if noexec else _WRITE | _EXECUTE) & handled
+        self._granted = [
+            *((path, (_READ | _EXECUTE) & handled) for path in read),
+            *((path, _READ_DIR) for path in listed),
+            *((path, (_READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & handled) for path in devices),
+            *((path, self._rights_to_write) for path in write),
+        ]
+        self._ports = tuple(tcp_ports or ()) if self.used >= 4 else ()
+        self._rule, self._ruleset = _PathBeneath(0, 0), ctypes.c_int()
+        self._last = (
+            kernel.to_prctl(kernel.PR_SET_NO_NEW_PRIVS, 1),
+            kernel.to_call(_RESTRICT_SELF, self._ruleset, _NO_FLAGS),
+        )
+        self._adding = (self._ruleset, ctypes.c_int(_RULE_PATH_BENEATH), ctypes.pointer(self._rule), _NO_FLAGS)
+
+    def enforce(self, also_write: Sequence[str] = ()) -> None:
+        """Leave this thread, and all that it starts, only what was granted, for good; `also_write` besides."""
+        if self.used == 0:
+            raise OSError(errno.EOPNOTSUPP, "there is no Landlock in this kernel")
+        self._ruleset.value = ruleset = kernel.system_call(_CREATE_RULESET, *self._attributes)
+        try:
+            for path, rights in self._granted:
+                self._grant(path, rights)
+            for path in also_write:
+                self._grant(path, self._rights_to_write)
+            for port in self._ports:
+                rule = _NetPort(_CONNECT_TCP, port)
+                kernel.system_call(_ADD_RULE, ruleset, _RULE_NET_PORT, ctypes.byref(rule), _NO_FLAGS)
+            kernel.perform(self._last)
+        finally:
+            os.close(ruleset)
+
+    def _grant(self, path: str, rights: int) -> None:
+        try:
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            if self._lenient:
+                return
+            raise
+        try:
+            self._rule.parent = descriptor
+            self._rule.allowed = rights if stat.S_ISDIR(os.fstat(descriptor).st_mode) else rights & _ON_FILES
+            kernel.system_call(_ADD_RULE, *self._adding)
+        except OSError as error:
+            error.filename = path
+            raise
+        finally:
+            os.close(descriptor)
 
 
 def restrict(
@@ -93,51 +169,24 @@ def restrict(
     not know are left out. Raises OSError if there is no Landlock here, or, with its name, for a path that cannot be
     opened. Nothing that is started from here on can gain privileges.
     """
-    offered = abi()
-    if offered == 0:
-        raise OSError(errno.EOPNOTSUPP, "there is no Landlock in this kernel")
-    used = min(offered, NEWEST_ABI)
-    handled = 2 * _NEWEST_RIGHT[used] - 1
-    ruleset = _ruleset(used, handled, ports=tcp_ports is not None, scoped=scoped)
-    try:
-        for path in read:
-            _grant(ruleset, path, (_READ | _EXECUTE) & handled)
-        for path in listed:
-            _grant(ruleset, path, _READ_DIR)
-        for path in devices:
-            _grant(ruleset, path, (_READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & handled)
-        for path in write:
-            _grant(ruleset, path, (_WRITE if noexec else _WRITE | _EXECUTE) & handled)
-        for port in (tcp_ports or ()) if used >= 4 else ():
-            rule = _NetPort(_CONNECT_TCP, port)
-            kernel.system_call(_ADD_RULE, ruleset, _RULE_NET_PORT, ctypes.byref(rule), ctypes.c_uint32(0))
-        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        kernel.system_call(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0))
-    finally:
-        os.close(ruleset)
-    return used
+    restriction = Restriction(
+        read,
+        write,
+        listed=listed,
+        devices=devices,
+        scoped=scoped,
+        tcp_ports=tcp_ports,
+        noexec=noexec,
+    )
+    restriction.enforce()
+    return restriction.used
 
 
-def _ruleset(used: int, files: int, *, ports: bool, scoped: bool) -> int:
+def _attributes(used: int, files: int, *, ports: bool, scoped: bool) -> tuple[object, ...]:
     wanted = _RulesetAttributes(files=files)
     if ports and used >= 4:
         wanted.network = _BIND_TCP | _CONNECT_TCP
     if scoped and used >= 6:
         wanted.scoped = _SCOPE_ABSTRACT_SOCKETS | _SCOPE_SIGNALS
     # A kernel refuses a form that is longer than its own, unless the rest is zero; this holds for all of them.
-    size = ctypes.c_size_t(ctypes.sizeof(wanted))
-    return kernel.system_call(_CREATE_RULESET, ctypes.byref(wanted), size, ctypes.c_uint32(0))
-
-
-def _grant(ruleset: int, path: str, rights: int) -> None:
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            rights &= _ON_FILES
-        rule = _PathBeneath(rights, descriptor)
-        kernel.system_call(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), ctypes.c_uint32(0))
-    except OSError as error:
-        error.filename = path
-        raise
-    finally:
-        os.close(descriptor)
+    return ctypes.pointer(wanted), ctypes.c_size_t(ctypes.sizeof(wanted)), _NO_FLAGS

@@ -33,7 +33,7 @@ def preload(tools: Sequence[str], *, shared_scratch: bool = False) -> Loaded:
     loaded: dict[str, list[Function]] = {}
     for source, tool in tools_of(tools):
         loaded.setdefault(source, []).append(tool)
-        _ = tool.parameters, tool.is_async
+        tool.make_ready()
     for name in limited:
         os.environ.pop(name, None)
     for kind, found in _possessions(shared_scratch=shared_scratch).items():

@@ -6,7 +6,6 @@ folder and first on `sys.path`; `/tmp` (also HOME) to write to; `ERRANDRY_IDEMPO
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import inspect
@@ -16,6 +15,7 @@ import os
 import sys
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import IO, Any
 
 from agent_core.errors import ErrandryError
@@ -23,12 +23,13 @@ from agent_core.registry import functions_of, load_object
 from agent_core.tools.context import RunContext
 from agent_core.tools.execution import encode_result
 from agent_core.tools.function import Function
-from workers.sandbox.confinement import ANSWER_FD, READY, REQUEST_FD, Plan, confine, first_to_go
+from workers.sandbox.confinement import ANSWER_FD, READY, REQUEST_FD, Plan, confine
 from workers.sandbox.looking import look
 from workers.sandbox.output import clean, cut_middle, redact
 from workers.sandbox.packing import open_workspace, pack_workspace
 
 ERROR_BYTES = 16 * 1024
+_TO_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
 Request = dict[str, Any]
 Answer = dict[str, object]
@@ -57,8 +58,8 @@ def serve(loaded: Loaded | None, *, unwalled: bool = False) -> int:
         if unwalled:
             _limit(request)
         owner = os.getpid()
-        os.environ.update(request["environment"])
-        os.environ.update(request["secrets"])
+        for name, value in (*request["environment"].items(), *request["secrets"].items()):
+            os.environ[name] = value
         if request.get("live"):
             _write_lines()
         try:
@@ -105,7 +106,7 @@ def _limit(request: Request) -> None:
     )
     confine(plan)
     with contextlib.suppress(OSError):
-        first_to_go(plan)
+        confine(replace(plan, steps=("first_to_go",)))
 
 
 def tools_of(import_strings: Sequence[str]) -> list[tuple[str, Function]]:
@@ -149,8 +150,8 @@ def _call(request: Request, loaded: Loaded | None) -> Answer:
         return _failure(f"This pool has no tool named {name!r}.")
     context = RunContext.from_idempotency_key(request["environment"]["ERRANDRY_IDEMPOTENCY_KEY"])
     result = tool.call(request["tool_args"], context=context)
-    if inspect.isawaitable(result):
-        result = asyncio.run(_finished(result))
+    if not isinstance(result, str) and inspect.isawaitable(result):
+        result = _awaited(result)
     try:
         content = encode_result(result, tool_name=name)
     except TypeError as error:
@@ -165,8 +166,14 @@ _VERBS: dict[str, Callable[[Request, Loaded | None], Answer]] = {
 }
 
 
-async def _finished(result: Any) -> object:
-    return await result
+def _awaited(result: Any) -> object:
+    # Only here: tools that are async by their look have their loop made by `Function.call`.
+    import asyncio  # noqa: PLC0415
+
+    async def finished() -> object:
+        return await result
+
+    return asyncio.run(finished())
 
 
 def _failure(words: str) -> Answer:
@@ -216,7 +223,7 @@ def _sealed(answer: Answer, request: Request) -> bytes:
     limit = request["limits"]["output_kb"] * 1024 if answer["ok"] else ERROR_BYTES
     content, cut = cut_middle(redact(str(answer["content"]), request["secrets"]), limit)
     sealed = {**answer, "content": clean(content), "truncated": cut}
-    return json.dumps(sealed, ensure_ascii=False).encode("utf-8", "replace")
+    return _TO_JSON(sealed).encode("utf-8", "replace")
 
 
 def _give(answer: bytes) -> None:

@@ -10,7 +10,6 @@ import ctypes
 import errno
 import hashlib
 import platform
-import struct
 from pathlib import Path
 
 from agent_core.errors import ErrandryError
@@ -161,13 +160,22 @@ def policy_name(policy: str, program: bytes) -> str:
     return f"{known}:{hashlib.sha256(program).hexdigest()[:12]}"
 
 
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
+
+
+def to_install(program: bytes) -> list[kernel.Act]:
+    """What `install` does, later."""
+    filled = _Program(len(program) // _STEP_BYTES, program)
+    return [
+        kernel.to_prctl(kernel.PR_SET_NO_NEW_PRIVS, 1),
+        kernel.to_prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_MODE_FILTER), ctypes.pointer(filled)),
+    ]
+
+
 def install(program: bytes) -> None:
     """Put this thread, and all that it starts, under the filter for good; OSError if the kernel refuses it.
 
     Nothing that is started from here on can gain privileges, which the kernel asks of whoever brings a filter.
     """
-    steps = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("@HP", len(program) // _STEP_BYTES, ctypes.addressof(steps))
-    kept = ctypes.create_string_buffer(header, len(header))
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    kernel.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(kept))
+    kernel.perform(to_install(program))

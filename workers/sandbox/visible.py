@@ -93,6 +93,8 @@ class Covering:
 
     def __init__(self, view: View) -> None:
         self._sources = [source for source, _ in view.folders()]
+        # A folder's own time changes with each entry that comes, goes or is replaced, pyproject.toml's with its text.
+        self._watched = [str(path) for source in self._sources for path in (source, source / "pyproject.toml")]
         self._looked = self._look()
         self._found = self._find()
 
@@ -106,16 +108,14 @@ class Covering:
         return False
 
     def _look(self) -> list[tuple[int, int]]:
-        # A folder's own time changes with each entry that comes, goes or is replaced, pyproject.toml's with its text.
-        watched = [path for source in self._sources for path in (source, source / "pyproject.toml")]
-        return [_identity(path) for path in watched]
+        return [_identity(path) for path in self._watched]
 
     def _find(self) -> list[tuple[Path, tuple[int, int]]]:
         hidden = [path for source in self._sources for path in _hidden(source) if not path.is_symlink()]
         return [(path, (_identity(path)[0], 0)) for path in hidden]
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _identity(path: str | Path) -> tuple[int, int]:
     try:
         status = os.stat(path)  # noqa: PTH116 - for each call
     except OSError:

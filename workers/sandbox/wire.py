@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Literal
 
 from pydantic import JsonValue
@@ -57,13 +58,18 @@ def request_bytes(
         "project_dir": project_dir,
         "environment": dict(environment),
         "secrets": dict(secrets),
-        "limits": asdict(limits),
+        "limits": _named(limits),
         "tool_name": tool_name,
         "tool_args": dict(tool_args or {}),
         "workspace": None if workspace is None else dict(workspace),
         "live": live,
     }
     return json.dumps(request).encode() + (b"" if workspace is None else b"\n")
+
+
+@cache
+def _named(limits: Limits) -> dict[str, object]:
+    return asdict(limits)
 
 
 def probe_bytes(asked: Mapping[str, object]) -> bytes:

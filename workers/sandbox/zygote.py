@@ -48,6 +48,8 @@ class Zygote:
         self._control = control
         self._plan = plan
         self._loaded = loaded
+        self._wall = confinement.prepared(plan)
+        self._fresh = (kernel.to_unshare(kernel.CLONE_NEWPID),)
         self._nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if plan.pid_namespace else -1
         self._poll = select.poll()
@@ -106,7 +108,7 @@ class Zygote:
 
     def _fork(self, report: socket.socket, fds: Sequence[int]) -> None:
         if self._plan.pid_namespace:
-            kernel.unshare(kernel.CLONE_NEWPID)
+            kernel.perform(self._fresh)
         try:
             pid = os.fork()
             if pid == 0:
@@ -134,7 +136,7 @@ class Zygote:
                 os.dup2(fd, place, inheritable=False)
             os.dup2(answer, ANSWER_FD, inheritable=False)
             os.dup2(request, REQUEST_FD, inheritable=False)
-            confinement.confine(self._plan)
+            kernel.perform(self._wall)
             if self._plan.init:
                 _become_second()
             gc.enable()
@@ -233,12 +235,12 @@ def main() -> None:
             loaded = preload(start["tools"], shared_scratch=bool(plan.scratch))
         except (Exception, SystemExit) as error:
             cold = str(error) or type(error).__name__
-    gc.collect()
-    gc.freeze()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
     zygote = Zygote(control, plan, loaded)
+    gc.collect()
+    gc.freeze()
     zygote.be_silent()
     control.send(json.dumps({"ready": True, "cold": cold}).encode())
     zygote.serve()

@@ -1,7 +1,10 @@
 """Tools: the decorator, functions, hooks, toolkits and import strings."""
 
 import asyncio
+import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -280,3 +283,29 @@ def test_objects_are_loaded_by_import_string(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(ImportStringError, match=re.escape(word)) as caught:
             load_object(import_string)
         assert import_string in str(caught.value)
+
+
+def test_a_tool_made_ready_is_called_without_another_look_at_its_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greet(name: str, run_context: RunContext, agent: object = None) -> str:
+        return f"{name} {run_context.run_id} {agent}"
+
+    function = tool(greet)
+    function.make_ready()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a forked call would pay for this")
+
+    monkeypatch.setattr(inspect, "signature", refuse)
+    context = RunContext.from_idempotency_key("run:1:call")
+    assert function.call({"name": "Ann"}, context=context) == "Ann run None"
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("def", False), ("async def", True)])
+def test_only_an_async_tool_made_ready_brings_an_event_loop(kind: str, expected: bool) -> None:
+    script = (
+        f"import sys\nfrom agent_core.tools import tool\n@tool\n{kind} hello() -> str:\n    return 'hi'\n"
+        "print('asyncio' in sys.modules)\nhello.make_ready()\nprint('asyncio' in sys.modules, hello.call({}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == ["False", f"{expected} hi"]

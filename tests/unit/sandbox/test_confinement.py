@@ -53,3 +53,36 @@ def test_a_step_that_fails_is_named_and_nothing_comes_after_it() -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert done.stdout.startswith("filtered: ") and done.stdout.endswith("False\n")
+
+
+def test_what_was_made_ready_does_nothing_until_a_child_performs_it_and_each_child_can() -> None:
+    script = (
+        "import os, resource\n"
+        "from workers.sandbox import confinement, kernel\n"
+        "limits = {'memory_mb': 1, 'file_mb': 3, 'open_files': 40, 'cpu_seconds': 9, 'pids': 5}\n"
+        "plan = confinement.Plan(steps=('own_session', 'resources'), limits=limits, project_dir='/', "
+        "counted_processes=False)\n"
+        "before = resource.getrlimit(resource.RLIMIT_FSIZE), os.getsid(0)\n"
+        "wall = confinement.prepared(plan)\n"
+        "print((resource.getrlimit(resource.RLIMIT_FSIZE), os.getsid(0)) == before, flush=True)\n"
+        "for _ in range(2):\n"
+        "    if (pid := os.fork()) == 0:\n"
+        "        kernel.perform(wall)\n"
+        "        print(resource.getrlimit(resource.RLIMIT_FSIZE)[1] >> 20, os.getsid(0) == os.getpid(), flush=True)\n"
+        "        os._exit(0)\n"
+        "    os.waitpid(pid, 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == ["True", "3 True", "3 True"]
+
+
+def test_a_system_call_that_is_refused_is_named_with_the_step_and_its_object() -> None:
+    script = (
+        "from workers.sandbox import kernel\n"
+        "try:\n    kernel.perform([kernel.to_mount('tmpfs', '/no/such/place', 'tmpfs', 0)])\n"
+        "except OSError as error:\n    print(error.strerror)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.startswith("mount on /no/such/place: ")
