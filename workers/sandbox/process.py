@@ -24,8 +24,8 @@ from workers.sandbox.output import Capture
 from workers.sandbox.watching import Usage
 
 LOOK_SECONDS = 0.03
-# An end that the kernel has told of is reported within this time, or whoever should report it hangs. On a starved machine
-# a report may take more than a second.
+# An end that the kernel has told of is reported within this time, or whoever should report it hangs. On a starved
+# machine a report may take more than a second.
 REPORT_SECONDS = 5
 DEATH_SECONDS = 5
 DRAIN_SECONDS = 1
