@@ -31,14 +31,14 @@ class LogPart(BaseModel):
 
 @dataclass(frozen=True)
 class StoredSnapshot:
-    """A snapshot to be written: the head, and the next part of the log ('' = it does not grow).
+    """A snapshot to be written: the head, and the log in short: how many parts it has, then the last one if it is new.
 
     The same snapshot gives the same text each time, as long as `logged` was not written on it: that is done once the
     store has it.
     """
 
     head: str
-    part: str
+    log: str
     logged: Logged | None
 
 
@@ -46,12 +46,12 @@ def split(snapshot: RunSnapshot) -> StoredSnapshot:
     """Return what to write of a snapshot whose `logged` says what its log holds already."""
     head = _head(snapshot, snapshot.logged)
     if len(head) <= HEAD_BYTES:
-        return StoredSnapshot(head, "", snapshot.logged)
+        return StoredSnapshot(head, _parts(snapshot.logged), snapshot.logged)
     grown, part = _grown(snapshot, snapshot.logged or Logged())
     if part == LogPart():
-        return StoredSnapshot(head, "", snapshot.logged)
+        return StoredSnapshot(head, _parts(snapshot.logged), snapshot.logged)
     text = part.model_dump_json(exclude_defaults=True, exclude_none=True)
-    return StoredSnapshot(_head(snapshot, grown), text, grown)
+    return StoredSnapshot(_head(snapshot, grown), f"{_parts(grown)} {text}", grown)
 
 
 def join(head: str | bytes, log: Sequence[str | bytes | None]) -> RunSnapshot:
@@ -67,7 +67,7 @@ def join(head: str | bytes, log: Sequence[str | bytes | None]) -> RunSnapshot:
         tools=sum(len(part.tools) for part in parts),
         shown=sum(len(part.shown) for part in parts),
     )
-    if before != snapshot.logged:
+    if before != snapshot.logged or not parts:
         raise SnapshotSchemaError(
             f"The log of this run holds {before}, and its snapshot begins after {snapshot.logged}."
         )
@@ -77,6 +77,10 @@ def join(head: str | bytes, log: Sequence[str | bytes | None]) -> RunSnapshot:
     snapshot.shown[:0] = [text for part in parts for text in part.shown]
     snapshot.schema_number = SNAPSHOT_SCHEMA
     return snapshot
+
+
+def _parts(logged: Logged | None) -> str:
+    return str(logged.parts if logged is not None else 0)
 
 
 def _head(snapshot: RunSnapshot, logged: Logged | None) -> str:

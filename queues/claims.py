@@ -218,7 +218,7 @@ class Claims:
                 run.epoch,
                 run.version,
                 stored.head,
-                stored.part,
+                stored.log,
                 snapshot.step,
                 *specifics,
                 *map(stored_event, events),

@@ -64,7 +64,7 @@ class Endings:
             [
                 snapshot.version,
                 stored.head,
-                stored.part,
+                stored.log,
                 run_id,
                 snapshot.status.value,
                 ending.reason,

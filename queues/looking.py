@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic_core import from_json
 
-from agent_core.run import RunStatus
+from agent_core.run import RunSnapshot, RunStatus
 from queues import keys
 from queues.requests import Asking, Lookup
 from queues.stored_runs import FIELDS, StoredRun, log_fields, not_found, read_run
@@ -30,8 +30,12 @@ def brief_of(run_id: str) -> Asking[RunBrief]:
     if status is None or snapshot is None:
         raise not_found(run_id)
     # Read by name alone: all that a conversation holds would be checked otherwise.
-    output = from_json(snapshot)["output"]
-    return RunBrief(run_id, output["agent_name"], output.get("session_id"), RunStatus(status))
+    try:
+        output = from_json(snapshot)["output"]
+        return RunBrief(run_id, output["agent_name"], output.get("session_id"), RunStatus(status))
+    except (LookupError, TypeError, AttributeError, ValueError):
+        RunSnapshot.from_json(snapshot)  # which says what is wrong with it
+        raise
 
 
 def whole(run_id: str, found: Sequence[str | None]) -> Asking[StoredRun]:

@@ -41,7 +41,10 @@ class RedisRunStore:
         stored, version, logged = fields(self._connection, keys.run(run_id), "snapshot", "version", "logged")
         if stored is None or version is None:
             return None
-        snapshot = join(stored, read_log(self._connection, run_id, logged))
+        log = read_log(self._connection, run_id, logged)
+        if None in log:
+            return None  # it has just expired
+        snapshot = join(stored, log)
         snapshot.version = int(version)
         return snapshot
 
@@ -61,7 +64,7 @@ class RedisRunStore:
                 output.run_id,
                 expected_version,
                 stored.head,
-                stored.part,
+                stored.log,
                 output.status,
                 output.agent_name or "",
                 milliseconds(self._timing.retention_seconds),

@@ -98,7 +98,8 @@ class Channel(RedisChannel):
         was_ours = place_of(self._tag_to_queue.get(consumer_tag, "")) is not None
         super().basic_cancel(consumer_tag)  # type: ignore[no-untyped-call]
         if was_ours and self._in_poll and not self._consumers:
-            # The broker may still answer with a message: it goes back now, and not when the last task has ended.
+            # The broker may still answer with a message: it goes back now, and not when the last task has ended. One
+            # that answers nothing any more is waited for until the socket's time-out.
             with suppress(Empty):
                 self._brpop_read()
 

@@ -66,11 +66,12 @@ class Sweep:
         for run_id in repairs.due_runs(limit=_LIMIT):
             self._look(findings, "run", keys.DUE, run_id, repairs.look_at_run)
         for pool in self._pools:
-            try:
-                self._look_at_pool(findings, pool)
-            except redis.ResponseError:
-                # Its workers may write there what they like; the others' calls are looked at all the same.
-                _log.exception("the sweep cannot look at the calls of pool %s", pool)
+            # Its workers may write there what they like; everything else is looked at all the same.
+            for look in (self._glance_at_pool, self._look_at_pool):
+                try:
+                    look(findings, pool)
+                except redis.ResponseError:
+                    _log.exception("the sweep cannot look at the calls of pool %s", pool)
         if refused := repairs.collect_refused(self._pools):
             findings["refused"] = refused
             for _ in range(refused):
@@ -78,9 +79,11 @@ class Sweep:
         repairs.trim(limit=_LIMIT)
         return findings
 
-    def _look_at_pool(self, findings: dict[str, int], pool: str) -> None:
+    def _glance_at_pool(self, findings: dict[str, int], pool: str) -> None:
         if waiting := self._repairs.glance_at(pool, limit=_GLANCES):
             findings["backlog"] = findings.get("backlog", 0) + waiting
+
+    def _look_at_pool(self, findings: dict[str, int], pool: str) -> None:
         for entry in self._repairs.due_calls(pool, limit=_LIMIT):
             look = partial(self._repairs.look_at_call, pool)
             self._look(findings, "call", keys.pool_due(pool), entry, look, pool=pool)

@@ -7,6 +7,7 @@ done with it afterwards, and when it is read by a thread it throws the connectio
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import suppress
 from functools import partial
@@ -111,9 +112,11 @@ def _read_to_end(response: httpx2.Response, pieces: Iterator[bytes]) -> None:
             return
         # One body has one time-out, which is the model's, who may think for minutes.
         network.read = partial(_read_soon, network.read)
+        until = time.monotonic() + _END_SECONDS
         try:
             for _ in pieces:
-                pass
+                if time.monotonic() > until:
+                    break
         finally:
             del network.read
 

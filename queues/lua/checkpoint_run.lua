@@ -1,6 +1,6 @@
 -- Save in the middle of a run; hand out the calls of its step, or retire the parts that it no longer waits for.
 -- KEYS run, events
--- ARGV epoch, version, snapshot, part of its log or '', step, waiting list ('' = nothing is pending, 'keep' = as before),
+-- ARGV epoch, version, snapshot, its log, step, waiting list ('' = nothing is pending, 'keep' = as before),
 --      parts, repush ms, retention of answered parts ms, event, ...
 -- -> {'saved', version, cancel reason or ''} | {'stale'}
 if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return turned_away(KEYS[1], ARGV[1], ARGV[2], ARGV[3], 'RUNNING') end

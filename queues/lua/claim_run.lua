@@ -17,7 +17,9 @@ local function claimed(epoch)
 end
 if status == 'RUNNING' then
     if redis.call('HGET', KEYS[1], 'owner') == ARGV[2] then return claimed(redis.call('HGET', KEYS[1], 'epoch')) end
-    if tonumber(redis.call('HGET', KEYS[1], 'lease_until')) > now then return {'held'} end
+    local lease_until = redis.call('HGET', KEYS[1], 'lease_until')
+    -- Without a lease it is carried on by a plain process, and is none of the queue's.
+    if not lease_until or tonumber(lease_until) > now then return {'held'} end
     -- The sweep buries it; another worker's life is not risked.
     if is_poisonous(redis.call('HGET', KEYS[1], 'deaths')) then return {'poisonous'} end
     redis.call('HINCRBY', KEYS[1], 'deaths', 1)

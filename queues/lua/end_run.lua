@@ -1,7 +1,7 @@
 -- End a run from outside: cancelled, expired or buried. One that is held is only marked: its holder ends it at its next
 -- heartbeat or save.
 -- KEYS run, events, due, deadlines, expiring, dead, dead letters, webhooks, their wake-up, states
--- ARGV version, final snapshot, part of its log or '', run_id, status, reason, retention ms,
+-- ARGV version, final snapshot, its log, run_id, status, reason, retention ms,
 --      '1' if its calls are cancelled too, dead letter ('' = none), event
 -- -> 'ended' | 'requested' | 'finished' | 'missing' | 'changed' (read the snapshot again)
 local held = redis.call('HMGET', KEYS[1], 'status', 'version', 'lease_until')

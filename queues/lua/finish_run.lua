@@ -1,6 +1,6 @@
 -- Write a run's end; from here on it is only kept for its retention.
 -- KEYS run, events, due, deadlines, expiring, session, webhooks, their wake-up, states
--- ARGV epoch, version, snapshot, part of its log or '', step, run_id, status, retention ms, session_id or '', event, ...
+-- ARGV epoch, version, snapshot, its log, step, run_id, status, retention ms, session_id or '', event, ...
 -- -> {'saved', version, ''} | {'stale'}
 if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return turned_away(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[7]) end
 local version = write_down(KEYS[1], KEYS[2], ARGV[3], ARGV[4], ARGV[5], 10)

@@ -23,14 +23,16 @@ end
 local function is_heard(run)
     local held = redis.call('HMGET', run, 'status', 'lease_until')
     if not held[1] or is_finished(held[1]) then return true end
-    if held[1] == 'RUNNING' then return tonumber(held[2]) > now end
+    -- One without a lease is carried on by a plain process, and is none of the queue's.
+    if held[1] == 'RUNNING' then return not held[2] or tonumber(held[2]) > now end
     return held[1] == 'PAUSED' and not all_answers(run)
 end
 
 local function is_only_waiting(part, id)
     local held = redis.pcall('HMGET', part, 'state:' .. id, 'cancelled', 'not_before:' .. id, 'queue_until:' .. id, 'looks:' .. id, 'lane')
     if held.err or held[1] ~= 'queued' or held[2] or held[3] then return false end
-    if held[4] and tonumber(held[4]) <= now or (tonumber(held[5] or 0) + 1) % 4 == 0 then return false end
+    local until_ms, looks = tonumber(held[4] or now + 1), string.match(held[5] or '0', '^%d%d?%d?%d?%d?%d?$')
+    if not until_ms or until_ms <= now or not looks or (looks + 1) % 4 == 0 then return false end
     return has_others(held[6] and ARGV[4] .. '.' .. held[6] or ARGV[4])
 end
 

@@ -1,7 +1,7 @@
 -- Save and let go of a run that waits for answers. If they came in meanwhile, send the continuation at once: the hints
 -- sent while the run was still held went unheard.
 -- KEYS run, events, due, agents queue, deadlines, webhooks, their wake-up, states
--- ARGV epoch, version, snapshot, part of its log or '', step, waiting list ('keep' = as before), parts, repush ms, run_id,
+-- ARGV epoch, version, snapshot, its log, step, waiting list ('keep' = as before), parts, repush ms, run_id,
 --      continuation message, how long people may take ms ('' = the run waits for no person), event, ...
 -- -> {'saved', version, ''} | {'cancelled', version, reason} (nothing is written: its end was asked for) | {'stale'}
 if is_fenced_off(KEYS[1], ARGV[1], ARGV[2]) then return turned_away(KEYS[1], ARGV[1], ARGV[2], ARGV[3], 'PAUSED') end

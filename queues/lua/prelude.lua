@@ -111,11 +111,12 @@ local function tell_output(part, stream, id, epoch, retention_ms, place)
     for i = place + 1 + math.max(0, told - before), #ARGV do tell(stream, ARGV[i], retention_ms) end
 end
 
--- Write a snapshot: its head anew, and the part that its log grows by ('' = none). Only under a fence: the head counts
--- on the log as its writer knew it.
-local function write_snapshot(run, head, part)
-    redis.call('HSET', run, 'snapshot', head)
-    if part ~= '' then redis.call('HSET', run, 'log:' .. redis.call('HINCRBY', run, 'logged', 1), part) end
+-- Write a snapshot: its head anew, and its log as the writer knows it: '<number of parts>', with ' <part>' behind it if the
+-- last of them is new. What more there may be of an earlier writer's counts no longer; the head tells it all itself.
+local function write_snapshot(run, head, log)
+    local logged, part = string.match(log, '^(%d+) ?(.*)$')
+    if part ~= '' then redis.call('HSET', run, 'log:' .. logged, part) end
+    redis.call('HSET', run, 'snapshot', head, 'logged', logged)
 end
 
 -- The parts of a run's log, in order, behind what `reply` holds; `logged` is how many there are (none = 0).
@@ -124,11 +125,11 @@ local function add_log(reply, run, logged)
 end
 
 -- Write the snapshot and tell the readers, in one step; returns the new version.
-local function write_down(run, events, snapshot, part, step, told)
+local function write_down(run, events, snapshot, log, step, told)
     -- A run that gets on is not what kills its holders.
     if tonumber(step) > tonumber(redis.call('HGET', run, 'step') or 0) then redis.call('HDEL', run, 'deaths') end
     redis.call('HSET', run, 'step', step)
-    write_snapshot(run, snapshot, part)
+    write_snapshot(run, snapshot, log)
     for i = told, #ARGV do redis.call('XADD', events, '*', 'event', ARGV[i]) end
     return tostring(redis.call('HINCRBY', run, 'version', 1))
 end

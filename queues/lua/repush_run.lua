@@ -9,6 +9,10 @@ if not held[1] or is_finished(held[1]) then
     redis.call('ZREM', KEYS[2], ARGV[1])
     return 'gone'
 end
+if held[1] == 'RUNNING' and not held[2] then
+    redis.call('ZREM', KEYS[2], ARGV[1])
+    return 'held' -- by a plain process, which is none of the queue's
+end
 if held[1] == 'RUNNING' and tonumber(held[2]) > now_ms() then
     redis.call('ZADD', KEYS[2], held[2], ARGV[1])
     return 'held'
@@ -20,7 +24,7 @@ if held[1] == 'PAUSED' and not all_answers(KEYS[1]) then
 end
 local must_publish, delay = look_again(KEYS[1], 'repushes', KEYS[3], ARGV[3])
 redis.call('ZADD', KEYS[2], now_ms() + delay, ARGV[1])
--- A dead holder's message is gone for sure, or as good as: Kombu gives it back much later.
+-- A dead holder's message is gone: nothing notes it.
 if not must_publish and held[1] ~= 'RUNNING' then return 'backlog' end
 redis.call('LPUSH', KEYS[3], ARGV[2])
 return 'pushed'

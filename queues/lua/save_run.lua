@@ -1,6 +1,6 @@
 -- Compare-and-set of a run that is carried on in a plain process, without the queue.
 -- KEYS run, runs index, session, expiring, states
--- ARGV run_id, expected version, snapshot, part of its log or '', status, agent, retention ms, session_id ('' = none)
+-- ARGV run_id, expected version, snapshot, its log, status, agent, retention ms, session_id ('' = none)
 -- -> 1 saved | 0 another version is stored
 local stored = redis.call('HGET', KEYS[1], 'version') or '0'
 if stored ~= ARGV[2] then return 0 end

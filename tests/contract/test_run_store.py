@@ -48,6 +48,24 @@ def test_a_run_reads_back_as_it_was_saved(stores: RunStore) -> None:
     assert stores.load("run_unknown") is None
 
 
+@pytest.mark.parametrize("way", ["the same object", "a copy through JSON", "what was saved", "what was loaded"])
+def test_a_long_run_may_be_saved_from_whatever_tells_it_whole(stores: RunStore, way: str) -> None:
+    snapshot = RunSnapshot.create(agent_name="ops", input="page " * 2000)
+    for version in range(6):
+        snapshot.step = version
+        snapshot.output.messages.append(Message(role="user", content=f"{version} " * 2000))
+        saved = stores.save(snapshot, expected_version=version)
+        loaded = stores.load(snapshot.run_id)
+        assert loaded is not None and loaded.output == snapshot.output
+        match way:
+            case "a copy through JSON":
+                snapshot = RunSnapshot.from_json(saved.to_json())
+            case "what was saved":
+                snapshot = saved
+            case "what was loaded":
+                snapshot = loaded
+
+
 def test_what_is_loaded_is_a_copy_of_its_own(stores: RunStore) -> None:
     saved = new_run(stores)
     loaded = stores.load(saved.run_id)

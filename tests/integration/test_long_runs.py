@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from agent_core.agent import Agent
+from agent_core.errors import SnapshotSchemaError
 from agent_core.models.scripted import ScriptedModel, call
 from agent_core.run import RunOutput, RunSnapshot, RunStatus
 from agent_core.snapshot_log import HEAD_BYTES
@@ -150,3 +151,10 @@ def test_a_plain_process_that_shares_its_runs_appends_as_well(redis_url: str, re
     stored = agent.get_run_output(output.run_id)
     assert stored is not None
     assert_whole(stored, steps=STEPS)
+
+
+def test_readers_of_a_run_of_a_newer_release_are_told_to_upgrade(floor: Floor, client: Client) -> None:
+    run_id = floor.submitted()
+    floor.connection.hset(keys.run(run_id), "snapshot", '{"schema": 7, "outcome": {}}')
+    with pytest.raises(SnapshotSchemaError, match="Upgrade this process"):
+        next(client.events(run_id, timeout=1))

@@ -98,6 +98,7 @@ def test_a_glance_leaves_what_there_is_something_to_do_about(floor: Floor, field
     [
         ({"status": "RUNNING", "lease_until": 10**14}, False),
         ({"status": "RUNNING", "lease_until": 1}, True),
+        ({"status": "RUNNING"}, False),
         ({"status": "COMPLETED"}, False),
         ({"status": "PENDING"}, True),
         ({"status": "PAUSED"}, True),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import redis
 
+from agent_core.run import RunStatus
 from agent_core.tools.execution import Confirmation
 from queues import keys
 from queues.repairs import Repairs
-from tests.support.queue_floor import TIMING, Floor, address, at_step_one, claimed, external, parts
+from queues.run_store import RedisRunStore
+from tests.support.queue_floor import DONE, TIMING, Floor, address, at_step_one, claimed, external, parts
 from workers.sweep import Sweep
 
 pytestmark = pytest.mark.redis
@@ -88,6 +91,43 @@ def test_a_request_is_that_of_its_address_whatever_its_part_says(floor: Floor) -
     floor.connection.hset(keys.part("shell", run.run_id, 1), "request:a", json.dumps(forged))
     request = floor.executing(run.run_id, "a").request
     assert (request.idempotency_key, request.tool_name) == (f"{run.run_id}:1:a", "look_up")
+
+
+@pytest.mark.parametrize("field", ["queue_until:a", "looks:a"])
+@pytest.mark.parametrize("junk", ["junk", "-1", "1e308", "99999999999999999999", ""])
+def test_a_glance_leaves_calls_with_junk_to_a_look_of_their_own(floor: Floor, field: str, junk: str) -> None:
+    spoilt, other = floor.paused(external("a")).run_id, floor.paused(external("a")).run_id
+    floor.connection.hset(keys.part("shell", spoilt, 1), field, junk)
+    floor.become_due()
+    assert floor.repairs.glance_at("shell", limit=10) in (1, 2)
+    assert other not in str(floor.repairs.due_calls("shell", limit=10))
+
+
+def test_what_a_glance_cannot_bear_keeps_nothing_else_from_being_looked_at(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> int:
+        raise redis.ResponseError("junk")
+
+    floor.paused(external("a"))
+    floor.connection.delete("tools.shell")
+    floor.become_due()
+    monkeypatch.setattr(floor.repairs, "glance_at", refused)
+    assert Sweep(floor.repairs, pools=["shell"]).once() == {"pushed": 1}
+
+
+def test_a_run_that_a_plain_process_carries_on_is_none_of_the_queues(floor: Floor) -> None:
+    run_id = floor.paused(external("a")).run_id
+    assert floor.calls.settle(floor.executing(run_id, "a"), DONE) == "last"
+    store = RedisRunStore.on(floor.connection, timing=TIMING)
+    snapshot = store.load(run_id)
+    assert snapshot is not None
+    snapshot.output.status = RunStatus.RUNNING
+    store.save(snapshot, expected_version=snapshot.version)
+    assert floor.claims.claim(run_id, owner="agents@test") == "held"
+    assert floor.repairs.look_at_run(run_id) == "held"
+    floor.become_due()
+    assert Sweep(floor.repairs, pools=["shell"]).once() == {}
 
 
 @pytest.mark.parametrize("junk", ["no JSON", "[]", "3", '["run_x", 1, "a", "b", "c"]', '["x", {}, 1, 2]'])

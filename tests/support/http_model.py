@@ -24,7 +24,8 @@ USAGE = {
 class Reply:
     """One answer of the endpoint. `breaks_after` cuts a stream after so many chunks, without a finish_reason.
 
-    A stream with `before_its_end` keeps its connection; that is called when all but the end of the body is sent.
+    A stream with `before_its_end` keeps its connection; that is called when all but the end of the body is sent. Then
+    comments follow until `pings_until` is set.
     """
 
     content: str | None = None
@@ -36,6 +37,7 @@ class Reply:
     breaks_after: int | None = None
     drops_connection: bool = False
     before_its_end: Callable[[], object] | None = None
+    pings_until: threading.Event | None = None
 
     def message(self) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": self.content, "refusal": self.refusal}
@@ -135,7 +137,12 @@ def http_model(script: Script) -> Iterator[HttpModel]:
                 self.wfile.write(event if self.close_connection else b"%x\r\n%b\r\n" % (len(event), event))
             if reply.before_its_end is not None:
                 reply.before_its_end()
+                self._ping(reply.pings_until)
                 self.wfile.write(b"0\r\n\r\n")
+
+        def _ping(self, over: threading.Event | None) -> None:
+            while over is not None and not over.wait(0.02):
+                self.wfile.write(b"8\r\n: ping\n\n\r\n")
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""

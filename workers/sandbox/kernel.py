@@ -109,9 +109,18 @@ def _write(path: str, text: bytes) -> None:
         os.close(fd)
 
 
+def _is_capability(number: int) -> bool:
+    """Whether this kernel knows a capability of that number; OSError if it may not be asked."""
+    if _asked(_PR_CAPBSET_READ, number) >= 0:
+        return True
+    if (error := ctypes.get_errno()) != errno.EINVAL:
+        raise OSError(error, f"prctl {_PR_CAPBSET_READ}: {os.strerror(error)}")
+    return False
+
+
 def to_drop_capabilities() -> list[Act]:
     """Give up every capability in every set, later, the bounding set included; no later exec brings one back."""
-    known = itertools.takewhile(lambda number: _asked(_PR_CAPBSET_READ, number) >= 0, itertools.count())
+    known = itertools.takewhile(_is_capability, itertools.count())
     acts = [to_prctl(PR_CAPBSET_DROP, number) for number in known]
     none = (struct.pack("=Ii", _CAPABILITY_VERSION, 0), bytes(24))
     return [*acts, to_prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL), Act("capset", _capset, none)]
@@ -156,7 +165,8 @@ def capabilities() -> list[int]:
 
 def bounding_set() -> int:
     """The privileges that a program could still give to this process, as one number."""
-    return sum(1 << number for number in range(64) if _asked(_PR_CAPBSET_READ, number) == 1)
+    known = itertools.takewhile(_is_capability, itertools.count())
+    return sum(1 << number for number in known if _asked(_PR_CAPBSET_READ, number) == 1)
 
 
 def system_call(number: int, *arguments: object) -> int:

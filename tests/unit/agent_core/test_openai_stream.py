@@ -80,6 +80,17 @@ def test_a_reply_does_not_wait_for_the_end_of_its_body(ask: Ask) -> None:
 
 
 @both
+def test_a_reply_does_not_wait_for_the_end_of_a_body_that_goes_on_and_on(ask: Ask) -> None:
+    over = threading.Event()
+    try:
+        with http_model([Reply(content="hello", before_its_end=lambda: None, pings_until=over)]) as model:
+            (reply,) = ask(model, 1)
+    finally:
+        over.set()
+    assert isinstance(reply, ModelReply) and reply.content == "hello"
+
+
+@both
 def test_an_error_in_the_middle_is_told_in_its_words(ask: Ask) -> None:
     said = b'data: {"choices": [{"delta": {"content": "I"}}]}\n\ndata: {"error": {"message": "out of tokens"}}\n\n'
     with http_model([Reply(raw=said)]) as model, pytest.raises(ModelError, match="out of tokens"):
