@@ -135,8 +135,14 @@ class Calls:
         )
         verdict, *attempt = self._scripts.row(
             "begin_call",
-            [address.part, address.events],
-            [address.tool_call_id, call.epoch, json.dumps(event), milliseconds(self._timing.retention_seconds)],
+            [address.part, address.events, address.due],
+            [
+                address.tool_call_id,
+                call.epoch,
+                json.dumps(event),
+                milliseconds(self._timing.retention_seconds),
+                address.due_member,
+            ],
         )
         if verdict == "begun":
             return replace(call, attempt=int(attempt[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ LOST = (
 )
 NOT_TAKEN = "No worker of pool {pool} took this call in time; it was not executed."
 _PUT_OFF_SECONDS = 60.0
+_PATIENCE_SECONDS = 1.0  # at least, for a busy machine is no silent server
+_ALWAYS_MS = 1 << 52  # what Lua holds exactly
 DEATHS_TO_BURY = 3  # as in lua/prelude.lua
 
 
@@ -45,6 +48,19 @@ class Repairs:
         self.approvals = Approvals(connection, timing=timing)
         self._timing = timing
         self._repush_ms = milliseconds(timing.repush_seconds)
+        self._judges_until_ms = _ALWAYS_MS
+
+    def begin_pass(self) -> None:
+        """Let looks from now on judge holders by their leases for the time of one heartbeat, by the server's clock.
+
+        Where messages were held up for longer, so were the holders' heartbeats, and all of them seem dead: a look that
+        comes late judges nobody. If this very question took so long, redis.TimeoutError, as of a server that is away.
+        """
+        asked, patience_seconds = time.monotonic(), max(_PATIENCE_SECONDS, self._timing.heartbeat_seconds)
+        now = now_ms(self._connection)
+        if (took_seconds := time.monotonic() - asked) > patience_seconds:
+            raise redis.TimeoutError(f"the server took {took_seconds:.1f} s to answer")
+        self._judges_until_ms = now + milliseconds(patience_seconds)
 
     def due_runs(self, *, limit: int) -> list[str]:
         """Runs to look at now, the longest overdue first."""
@@ -88,7 +104,7 @@ class Repairs:
         word = self._scripts.word(
             "repush_run",
             [keys.run(run_id), keys.DUE, envelope.queue, pool_due],
-            [run_id, envelope.render(), self._repush_ms, entry],
+            [run_id, envelope.render(), self._repush_ms, entry, self._judges_until_ms],
         )
         if word == "poisonous":
             word = self._end(run_id, lambda snapshot: buried(snapshot, deaths=DEATHS_TO_BURY))
@@ -186,6 +202,7 @@ class Repairs:
                 continuation.render(),
                 milliseconds(self._timing.retention_seconds),
                 "yes" if _is_awaited(address, json.loads(waiting or "[]")) else "",
+                self._judges_until_ms,
             ],
         )
 

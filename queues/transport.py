@@ -86,6 +86,9 @@ class Channel(RedisChannel):
                 raise Empty
             queue, raw = reply[0].decode(), reply[1]
             self._queue_cycle.rotate(queue)
+            if not self._consumers:
+                self._put_back(queue, raw)
+                return True
             message = self._screened(queue, raw)
             if message is not None:
                 self.connection._deliver(message, queue)
@@ -111,12 +114,14 @@ class Channel(RedisChannel):
 
     def _restore(self, message: Message, leftmost: bool = False) -> None:
         """Give a message back as it came, to be the next that is taken. What Redis is not told of is the sweep's."""
-        queue = str(message.delivery_info.get("routing_key"))
+        self._put_back(str(message.delivery_info.get("routing_key")), dumps(message.serializable()))  # type: ignore[no-untyped-call]
+
+    def _put_back(self, queue: str, raw: str | bytes) -> None:
         if place_of(queue) is None:
             return  # an answer that comes too late, whatever it says; nobody takes anything from that inbox any more
         try:
             with self.conn_or_acquire() as client:
-                client.rpush(queue, dumps(message.serializable()))  # type: ignore[no-untyped-call]
+                client.rpush(queue, raw)
         except redis.RedisError as error:
             _log.warning("a message could not be given back to %s: %s", queue, type(error).__name__)
 

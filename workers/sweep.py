@@ -59,6 +59,7 @@ class Sweep:
         """One pass; says how often each finding was made."""
         findings: dict[str, int] = {}
         repairs = self._repairs
+        repairs.begin_pass()
         for run_id in repairs.due_deadlines(limit=_LIMIT):
             self._look(findings, "deadline", keys.DEADLINES, run_id, repairs.expire)
         for entry in repairs.approvals.due(limit=_LIMIT):
@@ -108,6 +109,8 @@ class Sweep:
             _log.exception("the sweep cannot look at %s %s; it is put off", kind, entry)
             self._repairs.put_off(due, entry)
             found = "put off"
+        if found == "late":
+            raise redis.TimeoutError("a look of the sweep was held up on its way")
         emit("sweep.looked", kind=kind, found=found, pool=pool)
         if pool is not None and self._on_call is not None:
             self._on_call(pool, entry, found)

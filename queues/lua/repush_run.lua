@@ -1,7 +1,7 @@
 -- The sweep's look at one run: publish the start or continuation again if nobody acted on it.
 -- KEYS run, due, agents queue, pool due
--- ARGV run_id, message, repush ms, entry of the pool's due set that led here ('' = none)
--- -> 'pushed' | 'backlog' | 'held' | 'waiting' | 'gone' | 'poisonous' (its holders died too often: bury it)
+-- ARGV run_id, message, repush ms, entry of the pool's due set that led here ('' = none), until when this look may judge ms
+-- -> 'pushed' | 'backlog' | 'held' | 'waiting' | 'gone' | 'late' | 'poisonous' (its holders died too often: bury it)
 local held = redis.call('HMGET', KEYS[1], 'status', 'lease_until', 'deaths')
 -- In the same step: a sweep that died between the two would leave the run in nobody's sight.
 if ARGV[4] ~= '' then redis.call('ZREM', KEYS[4], ARGV[4]) end
@@ -16,6 +16,10 @@ end
 if held[1] == 'RUNNING' and tonumber(held[2]) > now_ms() then
     redis.call('ZADD', KEYS[2], held[2], ARGV[1])
     return 'held'
+end
+if held[1] == 'RUNNING' and now_ms() > tonumber(ARGV[5]) then
+    redis.call('ZADD', KEYS[2], 'NX', now_ms(), ARGV[1])
+    return 'late'
 end
 if held[1] == 'RUNNING' and is_poisonous(held[3]) then return 'poisonous' end
 if held[1] == 'PAUSED' and not all_answers(KEYS[1]) then

@@ -4,8 +4,8 @@
 -- KEYS part, pool due, part events, agents queue, pool queue, deadlines, dead, dead letters
 -- ARGV call id, due member, message, repush ms, continuation's due member, run_id, how long an operator may take ms,
 --      id of the dead letter, dead letter, answer 'lost', event 'lost', answer 'expired', event 'expired',
---      continuation, events retention ms, whether the run waits for this call ('' = no)
--- -> 'pushed' | 'backlog' | 'held' | 'lost' | 'expired' | 'buried' | 'gone'
+--      continuation, events retention ms, whether the run waits for this call ('' = no), until when this look may judge ms
+-- -> 'pushed' | 'backlog' | 'held' | 'lost' | 'expired' | 'buried' | 'gone' | 'late'
 local held = redis.call('HMGET', KEYS[1], 'state:' .. ARGV[1], 'lease:' .. ARGV[1], 'attempts:' .. ARGV[1], 'request:' .. ARGV[1],
                         'cancelled', 'queue_until:' .. ARGV[1], 'deaths:' .. ARGV[1])
 local state, now = held[1], now_ms()
@@ -31,6 +31,7 @@ if is_held then
         redis.call('ZADD', KEYS[2], held[2], ARGV[2])
         return 'held'
     end
+    if now > tonumber(ARGV[17]) then return 'late' end
     local request = cjson.decode(held[4])
     local may_repeat = request.on_lost == 'retry' and tonumber(held[3] or 0) < (request.max_attempts or 1)
     -- For a lone call somebody waits, who cannot wait until it is dug up.

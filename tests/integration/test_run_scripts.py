@@ -192,7 +192,20 @@ def test_a_cancelled_call_does_not_begin(floor: Floor) -> None:
     call = floor.calls.claim(address(run.run_id, "a"))
     assert isinstance(call, ClaimedCall)
     floor.cancel(run.run_id)
+    for _ in ("asked", "asked again, since the answer was lost"):
+        assert floor.calls.begin(call, sandbox_level="ns") == "cancelled"
+    # Its worker has let go of it, so nobody takes it for one that died with the call.
+    floor.become_due()
+    assert floor.sweep_calls() == []
+    assert floor.calls.claim(address(run.run_id, "a")) == "cancelled"
+
+
+def test_a_call_that_is_cancelled_before_its_worker_hears_that_it_began_does_not_begin(floor: Floor) -> None:
+    run = floor.paused(external("a"))
+    call = floor.executing(run.run_id, "a")
+    floor.cancel(run.run_id)
     assert floor.calls.begin(call, sandbox_level="ns") == "cancelled"
+    assert floor.connection.hget(keys.part("shell", run.run_id, 1), "attempts:a") == "0"
 
 
 def test_a_failed_attempt_goes_back_to_the_queue_after_its_wait(floor: Floor) -> None:

@@ -300,12 +300,14 @@ def tell_in_halves(name: str) -> str:
 
 def stay(mark: str) -> str:
     """Leave a daemon behind: forked twice, in a session of its own, deaf to signals."""
-    if os.fork() == 0:
+    between = os.fork()
+    if between == 0:
         os.setsid()
         if os.fork() == 0:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             os.execvp("sleep", ["sleep", mark])
         os._exit(0)
+    os.waitpid(between, 0)  # the daemon is in its own session then
     return "left"
 
 
