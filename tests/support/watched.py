@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,11 @@ class Watched:
         """The rows of the page of workers."""
         return {row["hostname"]: row for row in self.get("/workers?json=1").json()["data"]}
 
+    def asked_workers(self) -> dict[str, object]:
+        """What workers answer to Flower's questions: it asks for a second when it starts, and when it is told to."""
+        known: dict[str, object] = self.get("/api/workers", params={"refresh": "1"}).json()
+        return known
+
     def heard_until(self) -> None:
         """Flower has taken in everything that was told before this: a run of its own went all the way."""
         run = self.done("Run true")
@@ -131,9 +137,11 @@ def watching(folder: Path, server: EmbeddedServer) -> Iterator[Watched]:
     with walking(folder, server.url, source=PROJECT) as walk:
         watched = Watched(walk, flower_of(walk))
         watched.start()
-        wait_until(
-            lambda: {"agents@test", "shell@test", "python@test", "open@test"} <= set(watched.workers()),
-            "Flower has heard of all workers",
-            timeout_seconds=BOUND,
-        )
+        everybody = {"agents@test", "shell@test", "python@test", "open@test"}
+        for what, known in (("heard of", watched.workers), ("asked", watched.asked_workers)):
+            wait_until(partial(_has, known, everybody), f"Flower has {what} all workers", timeout_seconds=BOUND)
         yield watched
+
+
+def _has(known: Callable[[], Mapping[str, object]], wanted: set[str]) -> bool:
+    return wanted <= set(known())
