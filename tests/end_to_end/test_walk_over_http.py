@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 
+from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from tests.support.gateways import Served, read_frames, serving
 from tests.support.redis_users import nobody_refused
@@ -32,6 +33,8 @@ class Desk:
 def desk(embedded_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     embedded_server.revive()
     url = embedded_server.url
+    with connect(url) as owner:
+        owner.flushall()  # what other projects on this server offer is on offer for a while
     with (
         nobody_refused(url),
         walking(tmp_path_factory.mktemp("walk"), url) as walk,
