@@ -160,10 +160,12 @@ def test_a_crashed_child_is_started_again(heard: Heard) -> None:
             first = group.pids()
             os.kill(first["one"], signal.SIGKILL)
             wait_until(lambda: heard.of("one").count("ready") == 2, "the child is ready again")
-            assert group.pids()["one"] != first["one"]
+            # Its output is read before the group has noted it.
+            wait_until(lambda: "one" in group.pids(), "the group knows the new child")
+            second = group.pids()["one"]
+            assert second != first["one"]
             assert group.pids()["two"] == first["two"]
             assert "was killed by SIGKILL; starting it again in 0.01 s" in heard.of("one")
-            second = group.pids()["one"]
         assert failures == []
     assert not is_running(second)
 
