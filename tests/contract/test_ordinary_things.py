@@ -25,10 +25,11 @@ main()
 _UNDER_LANDLOCK = """
 import os, sys
 from tests.support.ordinary_things import main
-from workers.sandbox.landlock import restrict
+from workers.sandbox.landlock import Restriction
 os.environ["TMPDIR"] = os.getcwd()
 shown = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/dev/urandom", sys.prefix, sys.base_prefix)
-restrict([path for path in shown if os.path.exists(path)], [os.getcwd(), "/dev/null", "/dev/shm"], tcp_ports=None)
+granted = [path for path in shown if os.path.exists(path)]
+Restriction(granted, [os.getcwd(), "/dev/null", "/dev/shm"], tcp_ports=None).enforce()
 main()
 """
 

@@ -78,9 +78,13 @@ def gaps(version: int) -> list[str]:
 
 
 class Restriction:
-    """What a process is left with, made ready for whoever enforces it; see `restrict`.
+    """Only these paths, ports and signals, made ready for whoever is to be left with no more.
 
-    With `lenient` what cannot be opened is not granted, and nothing is raised for it.
+    Below `read` files can be read, listed and executed; below `write` also made, changed and removed, and executed
+    unless `noexec`; below `listed` folders can be listed, and `devices` be read, written and controlled. No device file
+    can be made, and what is already open stays open. `tcp_ports` are those that may be connected to; None leaves TCP
+    alone, else nothing can be bound. `scoped` keeps signals and abstract sockets inside. With `lenient` a path that
+    cannot be opened is left out. So are rights that the kernel does not know: `used` is the ABI that counts.
     """
 
     def __init__(
@@ -116,7 +120,11 @@ class Restriction:
         self._adding = (self._ruleset, ctypes.c_int(_RULE_PATH_BENEATH), ctypes.pointer(self._rule), _NO_FLAGS)
 
     def enforce(self, also_write: Sequence[str] = ()) -> None:
-        """Leave this thread, and all that it starts, only what was granted, for good; `also_write` besides."""
+        """Leave this thread, and all that it starts, only what was granted, for good; `also_write` besides.
+
+        Nothing that is started from here on can gain privileges. Raises OSError if there is no Landlock here, or, with
+        its name, for a path that cannot be opened.
+        """
         if self.used == 0:
             raise OSError(errno.EOPNOTSUPP, "there is no Landlock in this kernel")
         self._ruleset.value = ruleset = kernel.system_call(_CREATE_RULESET, *self._attributes)
@@ -148,38 +156,6 @@ class Restriction:
             raise
         finally:
             os.close(descriptor)
-
-
-def restrict(
-    read: Sequence[str],
-    write: Sequence[str],
-    *,
-    listed: Sequence[str] = (),
-    devices: Sequence[str] = (),
-    scoped: bool = True,
-    tcp_ports: Sequence[int] | None = (),
-    noexec: bool = False,
-) -> int:
-    """Leave this thread, and all that it starts, only these paths, for good; returns the ABI that was used.
-
-    Below `read` files can be read, listed and executed; below `write` also made, changed and removed, and executed
-    unless `noexec`; below `listed` folders can be listed, and `devices` be read, written and controlled. No device file
-    can be made, and what is already open stays open. `tcp_ports` are those that may be connected to; None leaves TCP
-    alone, else nothing can be bound. `scoped` keeps signals and abstract sockets inside. Rights that the kernel does
-    not know are left out. Raises OSError if there is no Landlock here, or, with its name, for a path that cannot be
-    opened. Nothing that is started from here on can gain privileges.
-    """
-    restriction = Restriction(
-        read,
-        write,
-        listed=listed,
-        devices=devices,
-        scoped=scoped,
-        tcp_ports=tcp_ports,
-        noexec=noexec,
-    )
-    restriction.enforce()
-    return restriction.used
 
 
 def _attributes(used: int, files: int, *, ports: bool, scoped: bool) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.forked import in_child, kill_own_child
 from workers.sandbox import landlock
-from workers.sandbox.landlock import abi, gaps, restrict
+from workers.sandbox.landlock import Restriction, abi, gaps
 from workers.sandbox.syscall_numbers import machine
 from workers.sandbox.syscall_program import Rule, assemble
 from workers.sandbox.syscalls import install
@@ -39,7 +39,8 @@ def restricted(
     """What comes of the attempt in a child that may read the first folder and write the second."""
 
     def confined() -> object:
-        restrict([str(folders[0]), "/usr", "/bin", "/lib", "/lib64"], [str(folders[1])], scoped=scoped, noexec=noexec)
+        read = [str(folders[0]), "/usr", "/bin", "/lib", "/lib64"]
+        Restriction(read, [str(folders[1])], scoped=scoped, noexec=noexec).enforce()
         return attempt()
 
     return in_child(confined)
@@ -103,7 +104,7 @@ def test_a_single_file_can_be_granted_without_its_folder(folders: tuple[Path, Pa
     _, _, other = folders
 
     def attempt() -> list[object]:
-        restrict([str(other / "program")], [str(other / "file")])
+        Restriction([str(other / "program")], [str(other / "file")]).enforce()
         (other / "file").write_text("new")
         return [(other / "file").read_text(), os.access(other, os.R_OK), (other / "program").read_text()[:2]]
 
@@ -115,7 +116,7 @@ def test_a_folder_can_be_listed_only(folders: tuple[Path, Path, Path]) -> None:
     other = folders[2]
 
     def attempt() -> list[object]:
-        restrict([str(other / "program")], [], listed=[str(other)])
+        Restriction([str(other / "program")], [], listed=[str(other)]).enforce()
         return [
             sorted(path.name for path in other.iterdir()),
             tried((other / "program").read_text),
@@ -139,7 +140,7 @@ def test_no_device_can_be_made_or_controlled(folders: tuple[Path, Path, Path]) -
         assert restricted(folders, partial(os.mknod, node, 0o020600, os.makedev(1, 3))) == errno.EACCES
 
     def control(granted: bool) -> int:
-        restrict(["/dev/urandom"], [], devices=["/dev/urandom"] if granted else [])
+        Restriction(["/dev/urandom"], [], devices=["/dev/urandom"] if granted else []).enforce()
         with Path("/dev/urandom").open("rb") as stream:
             libc = ctypes.CDLL(None, use_errno=True)
             return (
@@ -175,7 +176,7 @@ def test_tcp_leads_only_to_the_ports_that_are_granted(
         granted = [port] if ports == "that one" else None if ports is None else []
 
         def confined(attempt: Callable[[], object]) -> object:
-            restrict([], [], tcp_ports=granted)
+            Restriction([], [], tcp_ports=granted).enforce()
             return attempt()
 
         assert in_child(partial(confined, partial(connect, port))) == connected
@@ -216,7 +217,7 @@ def test_it_holds_for_what_is_started_and_cannot_be_taken_back(folders: tuple[Pa
     secret = folders[2] / "file"
 
     def attempt() -> list[object]:
-        restrict(["/"], ["/"])
+        Restriction(["/"], ["/"]).enforce()
         started = os.fork()
         if started == 0:
             try:
@@ -233,7 +234,7 @@ def test_it_holds_for_what_is_started_and_cannot_be_taken_back(folders: tuple[Pa
 def test_a_path_that_is_not_there_is_named(folders: tuple[Path, Path, Path]) -> None:
     def attempt() -> str:
         try:
-            restrict(["/no/such/folder"], [])
+            Restriction(["/no/such/folder"], []).enforce()
         except FileNotFoundError as error:
             return str(error.filename)
         return "restricted"
@@ -250,9 +251,10 @@ def test_older_kernels_are_given_only_the_rights_that_they_know(
     (write / "inner").mkdir()
 
     def attempts() -> dict[str, object]:
-        used = restrict([str(read)], [str(write)])
+        restriction = Restriction([str(read)], [str(write)])
+        restriction.enforce()
         return {
-            "used": used,
+            "used": restriction.used,
             "moved": tried(lambda: (write / "file").rename(write / "inner" / "moved")),
             "truncated": tried(lambda: os.truncate(other / "file", 0)),
             "read": tried((other / "file").read_text),
@@ -298,6 +300,6 @@ def test_a_kernel_without_it_is_found_out_by_asking(error: int) -> None:
 
     def attempt() -> list[object]:
         install(program)
-        return [abi(), tried(lambda: restrict([], []))]
+        return [abi(), tried(lambda: Restriction([], []).enforce())]
 
     assert in_child(attempt) == [0, errno.EOPNOTSUPP]
