@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,13 +13,12 @@ import redis
 from celery import Celery
 from kombu.entity import Queue
 
-from queues.acl import FLOWER, pool_user, roles
-from queues.celery_app import tool_app, watching_app
-from queues.connections import connect
+from queues.acl import FLOWER
+from queues.celery_app import watching_app
 from queues.embedded import EmbeddedServer
 from queues.envelopes import call_envelope
 from queues.screening import screened
-from queues.settings import PoolSettings, load_settings
+from queues.settings import load_settings
 from queues.topology import place_of, pool_queue
 from tests.support.redis_users import refusals
 from tests.support.waiting import wait_until
@@ -28,30 +26,6 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.redis
 
 QUEUE = pool_queue("shell")
-POOLS = {"shell": PoolSettings(tools=["walk_tools:run_command"])}
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """All is done as the pool's own Redis user, and nothing of it may be refused."""
-    with EmbeddedServer.start(tmp_path / "server", roles=roles(["shell"])) as server:
-        yield server
-
-
-@pytest.fixture
-def owner(server: EmbeddedServer) -> Iterator[redis.Redis]:
-    with connect(server.url) as connection:
-        yield connection
-
-
-@pytest.fixture
-def app(tmp_path: Path, server: EmbeddedServer) -> Iterator[Celery]:
-    app = tool_app(load_settings(tmp_path, redis_url=server.url_of(pool_user("shell")), pools=POOLS), "shell")
-    yield app
-    app.close()
-    if server.is_alive:
-        with connect(server.url) as owner:
-            assert refusals(owner) == []
 
 
 class Taking:

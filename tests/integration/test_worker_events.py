@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,37 +16,12 @@ import redis
 from celery import Celery
 from celery.worker.control import Panel
 
-from queues.acl import FLOWER, pool_user, roles
-from queues.celery_app import tool_app
+from queues.acl import FLOWER
 from queues.connections import connect
 from queues.embedded import EmbeddedServer
-from queues.settings import PoolSettings, load_settings
-from tests.support.redis_users import refusals
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer.start(tmp_path / "server", roles=roles(["shell"])) as server:
-        yield server
-
-
-@pytest.fixture
-def owner(server: EmbeddedServer) -> Iterator[redis.Redis]:
-    with connect(server.url) as connection:
-        yield connection
-        if server.is_alive:
-            assert refusals(connection) == []
-
-
-@pytest.fixture
-def app(tmp_path: Path, server: EmbeddedServer) -> Iterator[Celery]:
-    pools = {"shell": PoolSettings(tools=["walk_tools:run_command"])}
-    app = tool_app(load_settings(tmp_path, redis_url=server.url_of(pool_user("shell")), pools=pools), "shell")
-    yield app
-    app.close()
 
 
 @pytest.fixture
