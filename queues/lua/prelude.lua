@@ -2,8 +2,8 @@
 -- A run hash:  snapshot logged log:<n> (the log of the snapshot, in `logged` parts that are counted from 1; see
 --              agent_core.snapshot_log) version status agent lane step created epoch owner lease_until waiting deadline
 --              deaths repushes cancel_reason parked webhook (where its ends and its pauses for people are told), and per
---              announcement of these webhook_tries:<version> webhook_holder:<version>; while it is held told (<epoch>:<number of what its holder
---              told last between two saves>)
+--              announcement of these webhook_tries:<version> webhook_holder:<version>; while it is held told
+--              (<epoch>:<number of what its holder told last between two saves>)
 -- A part hash: outstanding agent lane (none = normal) cancelled refused, and per call
 --              state:<id> (queued | claimed | executing | settled | buried) request:<id> queued:<id> queue_until:<id> epoch:<id>
 --              attempts:<id> owner:<id> lease:<id> looks:<id> not_before:<id> deaths:<id> answer:<id>
