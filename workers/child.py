@@ -114,6 +114,7 @@ class Child:
 
     def _take(self, line: str) -> None:
         self._lines.append(line)
+        # First: whoever finds the child ready may rely on having been handed what it said until then.
+        self._on_line(self.command.name, line)
         if self.command.ready_line is not None and self.command.ready_line.search(line):
             self._line_seen.set()
-        self._on_line(self.command.name, line)

@@ -134,8 +134,12 @@ class ProcessGroup:
     def _await_ready(self, child: Child) -> None:
         command = child.command
         deadline = self._clock() + command.ready_timeout_seconds
-        while not child.is_ready:
-            if child.ended.is_set():
+        while True:
+            # Asked first: one that was ready and then ended has come so far, and its end is the supervision's.
+            has_ended = child.ended.is_set()
+            if child.is_ready:
+                return
+            if has_ended:
                 raise ProcessError(_last_words(child, f"{child.how_it_ended()} before it was ready"))
             if self._clock() > deadline:
                 raise ProcessError(_last_words(child, f"was not ready within {command.ready_timeout_seconds:g} s"))

@@ -13,25 +13,24 @@ import threading
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 from tests.support.waiting import is_running, wait_until
-from workers.child import ChildCommand
+from workers.child import Child, ChildCommand
 from workers.processes import ProcessError, ProcessGroup, ensure_port_free, lines_to
 
 READY = re.compile(r"^ready$")
 SERVES = "print('ready', flush=True); import signal; signal.pause()"
-# Drains: on SIGTERM it finishes what it holds and says so.
+# Drains: on SIGTERM it finishes what it holds and says so. A handler could be called too late: a signal that comes just
+# before `pause` ends no pause.
 DRAINS = """
-import signal, sys
-def drain(*_):
-    print('drained', flush=True)
-    sys.exit(0)
-signal.signal(signal.SIGTERM, drain)
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print('ready', flush=True)
-while True:
-    signal.pause()
+signal.sigwait({signal.SIGTERM})
+print('drained', flush=True)
 """
 STUBBORN = """
 import signal, subprocess, sys
@@ -138,6 +137,38 @@ def test_readiness_by_asking(heard: Heard, tmp_path: Path) -> None:
         assert mark.exists()
         with pytest.raises(ProcessError, match=r"process late was not ready within 0\.2 s\. It said nothing"):
             group.start(python("late", script, str(mark), ready_timeout_seconds=0.2))
+
+
+def test_who_is_ready_has_been_heard() -> None:
+    """Else whoever starts it would look in vain for what it said."""
+    told: list[tuple[str, bool]] = []
+    ended = threading.Event()
+    made: SimpleQueue[Child] = SimpleQueue()
+
+    def take(_: str, line: str) -> None:
+        child = made.get(timeout=20)
+        told.append((line, child.is_ready))
+        made.put(child)
+
+    child = Child(python("one", "print('hello'); print('ready')"), on_line=take, on_end=lambda _: ended.set())
+    made.put(child)
+    assert ended.wait(20)
+    assert told == [("hello", False), ("ready", False)] and child.is_ready
+
+
+def test_who_was_ready_and_ended_was_started(heard: Heard) -> None:
+    asked: list[None] = []
+
+    def is_ready() -> bool:
+        """Not yet; and by the time this is known, the child has become ready and ended."""
+        asked.append(None)
+        if len(asked) == 1:
+            wait_until(lambda: not group.pids(), "the child has ended")
+        return len(asked) > 1
+
+    with ProcessGroup(on_line=heard) as group:
+        group.start(python("one", "", ready_line=None, is_ready=is_ready))
+    assert len(asked) == 2
 
 
 def test_an_early_end_is_told_with_its_last_words(heard: Heard) -> None:
