@@ -16,6 +16,7 @@ from queues.client import Client
 from queues.repairs import Repairs
 from queues.replies import now_ms
 from queues.topology import AGENTS_QUEUE, Lane
+from tests.support.blocked import blocked
 from tests.support.queue_floor import DONE, TIMING, Floor, claimed, external
 from tests.support.valkey import configured
 from tests.support.waiting import wait_until
@@ -25,6 +26,7 @@ from workers.sweep import Sweep
 pytestmark = pytest.mark.redis
 
 ANSWER = "one answer that is longer than what Redis keeps in place"
+BOUND = 60
 
 
 # Bytes and commands
@@ -178,30 +180,27 @@ def test_a_reader_that_waits_hears_what_comes_after_a_pause(redis_url: str, redi
     pausing, client = Pausing(redis_connection, pauses=2), Client(redis_url)
     run_id = pausing.pause_one(pool=None)
     heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+    others = blocked(redis_connection)
 
     def read() -> None:
-        for event in client.events(run_id, timeout=20):
+        for event in client.events(run_id, timeout=BOUND):
             heard.put(event.event)
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     for name in ("RunStarted", "ToolCallStarted", "RunPaused"):
-        assert heard.get(timeout=10) == name
-    wait_until(lambda: blocked_clients(redis_connection) == 1, "the reader waits in Redis")
+        assert heard.get(timeout=BOUND) == name
+    wait_until(lambda: blocked(redis_connection) - others, "the reader waits in Redis")
     (first,) = client.pending(run_id)
     client.settle(run_id, first.tool_call_id, result="green")
     pausing.carry_on(run_id)
-    told = [heard.get(timeout=10) for _ in range(5)]
+    told = [heard.get(timeout=BOUND) for _ in range(5)]
     assert told == ["ToolCallSettled", "RunContinued", "ToolCallCompleted", "ToolCallStarted", "RunPaused"]
-    wait_until(lambda: blocked_clients(redis_connection) == 1, "the reader waits in Redis")
+    wait_until(lambda: blocked(redis_connection) - others, "the reader waits in Redis")
     client.cancel(run_id)
-    assert heard.get(timeout=10) == "RunCancelled"
-    reader.join(timeout=10)
+    assert heard.get(timeout=BOUND) == "RunCancelled"
+    reader.join(timeout=BOUND)
     client.close()
-
-
-def blocked_clients(connection: redis.Redis) -> int:
-    return int(connection.info("clients")["blocked_clients"])
 
 
 # Continuations

@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import signal
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -57,11 +59,23 @@ def walk(tmp_path_factory: pytest.TempPathFactory, server_folder: Path, server: 
 
 
 def page(walk: Walk, path: str) -> str:
-    """A page of Flower."""
+    """A page of Flower; empty if there is none."""
     ready = next(line for line in walk.lines if "Flower is ready at" in line)
     address = ready.partition("Flower is ready at ")[2].split('"')[0]
-    with urllib.request.urlopen(address + path, timeout=30) as answer:
-        return str(answer.read().decode())
+    try:
+        with urllib.request.urlopen(address + path, timeout=30) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        with error:
+            assert error.code == HTTPStatus.NOT_FOUND
+            return ""
+
+
+def page_of_worker(walk: Walk) -> str:
+    """That of a worker, with its tools: Flower asks each worker about itself, and may have to ask again."""
+    path, tool = "/worker/shell@test", "tools.shell.run_command"
+    wait_until(lambda: tool in page(walk, path), "Flower knows the worker's tools", timeout_seconds=BOUND)
+    return page(walk, path)
 
 
 def done(walk: Walk, prompt: str) -> None:
@@ -73,7 +87,7 @@ def test_a_whole_walk_under_flowers_eyes(walk: Walk, server: EmbeddedServer) -> 
     with nobody_refused(server.url):
         done(walk, "Everything at once")
         wait_until(lambda: 'task="agents.ops"' in page(walk, "/metrics"), "Flower has heard of the run")
-        assert "tools.shell.run_command" in page(walk, "/worker/shell@test")
+        page_of_worker(walk)
         wait_until(lambda: "tools.python" in page(walk, "/broker"), "Flower lists the queues")
     with connect(server.url) as owner:
         assert owner.keys("unacked*") == []
@@ -93,8 +107,10 @@ def test_the_doctor_sees_all_that_it_looks_at(walk: Walk, server: EmbeddedServer
     with nobody_refused(server.url), connect(url_of(walk.settings, OPERATOR)) as connection:
         findings = server_findings(connection)
         assert {finding.level for finding in findings} == {Level.OK}, findings
-        consumers = ask_consumers(resolved(walk.settings, OPERATOR))
-        assert set(consumers) == {*agents_queues(), *pool_queues("shell"), *pool_queues("python")}
+        settings = resolved(walk.settings, OPERATOR)
+        everything = {*agents_queues(), *pool_queues("shell"), *pool_queues("python")}
+        # A busy machine's workers do not always answer in time.
+        wait_until(lambda: set(ask_consumers(settings)) == everything, "all are seen", timeout_seconds=BOUND)
 
 
 def test_old_bindings_are_cleared_away(walk: Walk, server: EmbeddedServer) -> None:
@@ -121,10 +137,12 @@ def test_workers_answer_questions_and_take_no_order_but_to_leave(walk: Walk, ser
             "hello": {"from_node": "x", "revoked": ["y"]},
             "revoke": {"task_id": "z"},
         }.items():
-            said = app.control.broadcast(order, arguments=arguments, connection=connection, reply=True, timeout=2)
+            said = app.control.broadcast(
+                order, arguments=arguments, connection=connection, reply=True, timeout=BOUND, limit=3
+            )
             assert {name for answer in said for name in answer} == {"agents@test", "shell@test", "python@test"}
             assert all("take no order" in words["error"] for answer in said for words in answer.values()), said
-        answers = app.control.inspect(timeout=2, connection=connection).ping()
+        answers = app.control.inspect(timeout=BOUND, limit=3, connection=connection).ping()
     app.close()
     assert set(answers) == {"agents@test", "shell@test", "python@test"}
     done(walk, "Run echo undisturbed")
@@ -167,7 +185,7 @@ def test_each_process_is_the_user_that_it_should_be(walk: Walk, server: Embedded
 
 
 def test_no_password_is_told(walk: Walk, server: EmbeddedServer) -> None:
-    passwords = Path(walk.settings.redis_users_file or "").read_text()
+    passwords, shown = Path(walk.settings.redis_users_file or "").read_text(), page_of_worker(walk)
     for secret in re.findall(r'": "([^"]+)"', passwords):
         assert not [line for line in walk.lines if secret in line]
-        assert secret not in page(walk, "/worker/shell@test")
+        assert secret not in shown

@@ -41,8 +41,9 @@ class Taking:
         while len(self.taken) < number:
             self._connection.drain_events(timeout=10)
 
-    def wait_in_redis(self, owner: redis.Redis) -> None:
+    def wait_in_redis(self, owner: redis.Redis, *, seconds: int = 1) -> None:
         """Ask for the next message and let Redis wait for it, as a worker does that has a place free."""
+        self.consumer.channel.brpop_timeout = seconds
         self._connection.transport.cycle.on_poll_start()
         wait_until(lambda: owner.info("clients")["blocked_clients"] == 1, "Redis waits")
 
@@ -85,7 +86,7 @@ def test_what_comes_while_the_worker_stops_goes_back_before_its_last_task_has_en
         taking = Taking(app, connection)
         pushed(owner, "under way")
         taking.take(1)
-        taking.wait_in_redis(owner)
+        taking.wait_in_redis(owner, seconds=8)
         (late,) = pushed(owner, "late")
         assert waiting(owner) == []
         taking.consumer.cancel()

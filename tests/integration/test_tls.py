@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from queues.celery_app import agent_app
+from queues.checkup import Level
 from queues.client import AsyncClient, Client
 from queues.connections import check, connect
 from queues.consumers import ask_consumers
@@ -21,6 +21,8 @@ from queues.settings import load_settings
 from tests.support.certificates import Authority, authority
 from tests.support.named_by_sentinel import NamingSentinel
 from tests.support.proxy import Proxy
+from tests.support.silent_port import silent_port
+from tests.support.waiting import wait_until
 from tests.support.walked import must_be_whole
 from tests.support.walking import walking
 from workers.checkup import Scope, examine
@@ -72,7 +74,7 @@ def celery_connects(url: str, folder: Path) -> None:
     app = agent_app(load_settings(folder, redis_url=url))
     try:
         with app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=5)
+            connection.ensure_connection(max_retries=1, timeout=BOUND)
             connection.default_channel.client.ping()
     finally:
         app.close()
@@ -144,10 +146,14 @@ def test_the_whole_walk(front: Proxy, redis_url: str, ours: Authority, tmp_path:
     with walking(tmp_path, behind(front, redis_url, ssl_ca_certs=ours.public)) as walk:
         run = walk.client.submit("ops", "Everything at once")
         must_be_whole(run, run.wait(timeout=BOUND))
-        found = list(examine(walk.settings, Scope(sandboxes=False)))
-        assert {"redis.reachable", "workers.agents", "workers.shell"} <= {
-            finding.subject for finding in found if finding.level.value == "ok"
-        }
+
+        def is_well() -> bool:
+            found = list(examine(walk.settings, Scope(sandboxes=False)))
+            well = {finding.subject for finding in found if finding.level is Level.OK}
+            return {"redis.reachable", "workers.agents", "workers.shell"} <= well
+
+        # A busy machine's workers do not always answer in time.
+        wait_until(is_well, "the doctor sees all of them", timeout_seconds=BOUND)
 
 
 @pytest.mark.slow
@@ -160,8 +166,9 @@ async def test_sentinels_and_the_server_that_they_name(
     with (
         NamingSentinel(front.port, tls=tls, password=password, flags="master,s_down") as doubting,
         NamingSentinel(front.port, tls=tls, password=password) as sentinel,
+        silent_port() as silent,
     ):
-        places = ",".join(f"127.0.0.1:{port}" for port in (unused_port(), doubting.port, sentinel.port))
+        places = ",".join(f"127.0.0.1:{port}" for port in (silent, doubting.port, sentinel.port))
         url = f"rediss+sentinel://{login}@{places}/mymaster/0?sentinel_password=of-the-sentinels&ssl_ca_certs="
         with Client(f"{url}{ours.public}") as client:
             run = client.submit("ops", "hello")
@@ -174,9 +181,3 @@ async def test_sentinels_and_the_server_that_they_name(
         asked = len(sentinel.asked)
         await _all_turn_it_down(f"{url}{others.public}", tmp_path)
         assert len(sentinel.asked) == asked
-
-
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

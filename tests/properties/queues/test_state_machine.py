@@ -32,7 +32,8 @@ from queues.protocol import continuation_member, due_member, unapproved_member
 from queues.topology import pool_queue
 from tests.support.queue_floor import TIMING, Floor, external, function, parts, pending_snapshot, unsigned
 
-pytestmark = pytest.mark.redis
+# Some tens of thousands of commands; a busy machine takes its time for them.
+pytestmark = [pytest.mark.redis, pytest.mark.timeout(400)]
 
 POOLS = {"a": "shell", "b": "python", "c": "shell", "p": None, "u": "vault", "v": "vault"}
 CONSUMED = ("shell", "python", "vault")
