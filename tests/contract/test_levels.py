@@ -17,6 +17,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux" or not can_become_one(), reason="only root can become another user"),
     pytest.mark.skipif(landlock.abi() < 6, reason="needs a kernel with Landlock ABI 6"),
     pytest.mark.slow,
+    # The first test of each kind waits for all that is tried there.
+    pytest.mark.timeout(300),
 ]
 
 SCRIPT = "from tests.support.level_trial import main; main()"
@@ -31,7 +33,7 @@ WALLS = {
 
 @cache
 def trial(way: str, least: str, before: str, uid: int) -> dict[str, Any]:
-    said = run_as_ordinary_user(SCRIPT, way, least, uid=uid, before=before, timeout_seconds=110)
+    said = run_as_ordinary_user(SCRIPT, way, least, uid=uid, before=before, timeout_seconds=280)
     print(json.dumps(said, indent=1))
     return dict(said)
 

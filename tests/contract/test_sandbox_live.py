@@ -30,7 +30,9 @@ _STDOUT_KB = 20
 @pytest.fixture(scope="module", params=BACKENDS)
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     variables = {"TOKEN": _TOKEN}
-    opened = open_backend(request.param, variables=variables, secrets=["TOKEN"], stdout_kb=_STDOUT_KB, cpu_seconds=20)
+    opened = open_backend(
+        request.param, variables=variables, secrets=["TOKEN"], stdout_kb=_STDOUT_KB, cpu_seconds=20, wall_seconds=90
+    )
     opened.describe()
     yield opened
     opened.close()
@@ -48,11 +50,11 @@ def listening(tool_name: str, pieces: list[str], tool_args: dict[str, JsonValue]
 def test_a_line_is_told_while_the_tool_still_runs(sandbox: Sandbox) -> None:
     pieces: list[str] = []
     cancelled = threading.Event()
-    staying = listening("say_and_stay", pieces, {"words": "a first line", "seconds": 25})
+    staying = listening("say_and_stay", pieces, {"words": "a first line", "seconds": 80})
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(sandbox.run, staying, cancelled=cancelled)
         try:
-            wait_until(lambda: pieces or call.done(), "the tool has said something", timeout_seconds=20)
+            wait_until(lambda: pieces or call.done(), "the tool has said something", timeout_seconds=70)
             assert not call.done(), call.result()
             assert pieces == ["a first line\n"]
         finally:

@@ -79,7 +79,7 @@ def test_the_process_is_not_root_on_this_machine(walled: Sandbox) -> None:
         wait_until(lambda: marked(sign), "the tool runs")
         owners = {Path(f"/proc/{pid}").stat().st_uid for pid in marked(sign)}
         cancelled.set()
-        waiting.result(5)
+        waiting.result(60)
 
     assert 0 not in owners
     assert owners == {65534 if os.geteuid() == 0 else os.geteuid()}
@@ -162,7 +162,7 @@ def test_the_network_is_out_of_reach_unless_spelt_out(walled: Sandbox) -> None:
         # The probe itself connects to a listener of its own, so this one hears the tool first.
         greeting = threads.submit(greet)
         assert run(open_to_host, "connect", port=port).content == "hello"
-        greeting.result(5)
+        greeting.result(60)
         open_to_host.close()
 
 
@@ -180,7 +180,7 @@ def test_a_fork_bomb_ends_with_its_call(walled: Sandbox) -> None:
 
     # It meets one of two limits first, as fast as the machine lets it grow.
     assert outcome.outcome is CallOutcome.TIMED_OUT or "more than 256 MiB" in outcome.content
-    assert outcome.wall_seconds < 6
+    assert outcome.wall_seconds < 20
     assert run(walled, "add", a=1, b=2).content == "3"
 
 

@@ -3,6 +3,7 @@
 Nothing is mocked: zygotes are real and are killed and stopped by hand.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -22,11 +23,11 @@ import pytest
 from agent_core.tools.execution import CallOutcome
 from queues.settings import SandboxSettings
 from tests.support.sandboxes import ROOT, mark, marked, opened, run
-from tests.support.waiting import wait_until
+from tests.support.waiting import is_running, wait_until
 from tests.support.zygote_project import write_tools
 from workers.sandbox.base import Sandbox
 from workers.sandbox.opening import open_sandbox
-from workers.sandbox.watching import descendants
+from workers.sandbox.watching import descendants, stat_fields
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the wall is made of Linux namespaces")
 
@@ -53,14 +54,6 @@ def _zygotes() -> list[int]:
     return [pid for pid in descendants(os.getpid()) if _is_zygote(pid)]
 
 
-def _runs(pid: int) -> bool:
-    """Whether it does; a dead process that this machine's first one has not yet buried does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def _is_zygote(pid: int) -> bool:
     try:
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -71,8 +64,18 @@ def _is_zygote(pid: int) -> bool:
 
 
 def _newest_zygote() -> int:
-    wait_until(lambda: bool(_zygotes()), "there is a zygote")
-    return max(_zygotes(), key=lambda pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]))
+    wait_until(lambda: bool(_started_at()), "there is a zygote")
+    started = _started_at()
+    return max(started, key=started.__getitem__)
+
+
+def _started_at() -> dict[int, int]:
+    """When each zygote was started that is still there."""
+    started: dict[int, int] = {}
+    for pid in _zygotes():
+        with contextlib.suppress(OSError):
+            started[pid] = int(stat_fields(pid)[19])
+    return started
 
 
 def _children_wait(zygote: int, count: int) -> None:
@@ -108,20 +111,23 @@ def test_no_call_draws_the_numbers_of_another(calm: Sandbox) -> None:
 
 def test_the_time_that_a_spare_has_waited_is_not_the_calls(calm: Sandbox) -> None:
     _children_wait(_newest_zygote(), 1)
-    threading.Event().wait(1)
+    threading.Event().wait(5)
 
-    outcome = run(calm, "wait", seconds=0.2, timeout_seconds=0.8)
+    outcome = run(calm, "wait", seconds=0.2, timeout_seconds=4.8)
 
     assert outcome.content == "waited"
     assert outcome.detail["spare"] is True
-    assert outcome.wall_seconds < 0.8
+    assert outcome.wall_seconds < 4.8
 
 
 @pytest.mark.parametrize("spares", [0, 2])
-def test_calls_side_by_side_find_only_themselves(spares: int) -> None:
-    with closing(opened(SandboxSettings(spares=spares))) as sandbox, ThreadPoolExecutor(6) as threads:
+def test_calls_side_by_side_find_only_themselves(spares: int, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    settings = SandboxSettings(spares=spares, wall_seconds=60, read_write=(f"{tmp_path}:/meeting",))
+    with closing(opened(settings)) as sandbox, ThreadPoolExecutor(6) as threads:
         # All at the same time, for a namespace's number is free again when it has ended.
-        seen = list(threads.map(lambda _: json.loads(run(sandbox, "surroundings", seconds=2).content), range(6)))
+        together = threads.map(lambda _: run(sandbox, "surroundings", meeting="/meeting", members=6), range(6))
+        seen = [json.loads(outcome.content) for outcome in together]
 
     assert all(one["processes"] == [1] and one["descriptors"] == [0, 1, 2, 3, 4] for one in seen)
     for kind in ("pid", "mnt", "ipc", "net", "uts", "user", "cgroup"):
@@ -141,7 +147,7 @@ def test_a_zygote_that_was_killed_is_replaced_and_its_spares_are_not_missed(calm
     zygote = _newest_zygote()
     _children_wait(zygote, 2)
     os.kill(zygote, signal.SIGKILL)
-    wait_until(lambda: not _runs(zygote), "it is gone")
+    wait_until(lambda: not is_running(zygote), "it is gone")
 
     assert run(calm, "wait", seconds=0).content == "waited"
     assert _newest_zygote() != zygote
@@ -153,7 +159,7 @@ def test_a_call_whose_zygote_is_killed_is_lost_in_clear_words() -> None:
         waiting = threads.submit(run, sandbox, "wait", seconds=60, mark=sign)
         wait_until(lambda: marked(sign), "the tool runs")
         os.kill(_newest_zygote(), signal.SIGKILL)
-        outcome = waiting.result(10)
+        outcome = waiting.result(60)
         assert outcome.outcome is CallOutcome.LOST
         assert "whether the tool had an effect is not known" in outcome.content
         assert not marked(sign)
@@ -168,11 +174,11 @@ def test_a_zygote_that_hangs_is_killed_with_all_that_is_in_it() -> None:
         hung = _newest_zygote()
         os.kill(hung, signal.SIGSTOP)
         cancelled.set()
-        outcome = waiting.result(10)
+        outcome = waiting.result(60)
         assert outcome.outcome is CallOutcome.CANCELLED
         assert outcome.exit_code is None
         assert not marked(sign)
-        assert not _runs(hung)
+        assert not is_running(hung)
         assert run(sandbox, "add", a=1, b=2).content == "3"
 
 
@@ -187,8 +193,8 @@ def test_a_worn_out_zygote_is_followed_by_a_new_one_while_its_calls_go_on() -> N
         for _ in range(5):
             assert run(sandbox, "add", a=1, b=2).content == "3"
         wait_until(lambda: _newest_zygote() != first, "there is a new zygote")
-        assert waiting.result(10).content == "waited"
-        wait_until(lambda: not _runs(first), "the old one is gone")
+        assert waiting.result(60).content == "waited"
+        wait_until(lambda: not is_running(first), "the old one is gone")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +252,7 @@ def test_kill_9_of_the_supervisor_takes_zygote_and_spares_along() -> None:
         supervisor.kill()
         supervisor.communicate()
 
-    wait_until(lambda: not any(map(_runs, below)), "all are gone", timeout_seconds=2)
+    wait_until(lambda: not any(map(is_running, below)), "all are gone")
 
 
 @pytest.mark.parametrize(
@@ -277,4 +283,4 @@ def test_a_process_that_holds_the_pipes_open_holds_nobody_up() -> None:
         outcome = run(sandbox, "hold_pipes")
 
     assert outcome.content == "returned"
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 25

@@ -49,7 +49,7 @@ _MIX: tuple[tuple[str, float | None], ...] = (
 )
 # Before this many calls have been made, caches still fill.
 _WARM_CALLS = 60
-_SETTLING_SECONDS = 5
+_SETTLING_SECONDS = 20
 
 
 @dataclass(frozen=True)

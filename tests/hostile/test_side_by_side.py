@@ -73,10 +73,10 @@ def test_an_honest_call_beside_a_hostile_one_comes_to_its_end(sandbox: Sandbox, 
     with ThreadPoolExecutor(1) as threads:
         honest = _started(sandbox, threads, sleep)
         _run(sandbox, hostile, sleep=other, timeout_seconds=1)
-        outcome = honest.result(30)
+        outcome = honest.result(60)
 
     assert (outcome.outcome, outcome.content) == ("succeeded", "waited")
-    wait_until(lambda: not marked(sleep) and not marked(other), "nothing is left", timeout_seconds=2)
+    wait_until(lambda: not marked(sleep) and not marked(other), "nothing is left")
 
 
 def test_neither_its_processes_nor_its_scratch_are_seen(sandbox: Sandbox) -> None:
@@ -87,7 +87,7 @@ def test_neither_its_processes_nor_its_scratch_are_seen(sandbox: Sandbox) -> Non
             _run(sandbox, name, sleep=sleep)
             for name in ("look_for_a_process", "look_in_scratch_for_anything", "look_in_shared_memory")
         ]
-        honest.result(30)
+        honest.result(60)
 
     processes, scratch, memory = (json.loads(outcome.content) for outcome in seen)
     assert processes == memory == []

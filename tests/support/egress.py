@@ -18,7 +18,7 @@ from pathlib import Path
 from workers.sandbox.egress.policy import Policy
 from workers.sandbox.egress.server import Served
 
-SECONDS = 10
+SECONDS = 30
 Answer = Callable[[bytes], bytes]
 
 

@@ -43,7 +43,7 @@ def in_child(attempt: Callable[[], object]) -> Any:
 def kill_own_child() -> int:
     """An attempt for `in_child`: how a child of its own ended that it has killed, negative for a signal."""
     child = os.fork()
-    if child == 0:
+    while child == 0:
         signal.pause()
     os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

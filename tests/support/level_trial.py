@@ -17,10 +17,10 @@ from pathlib import Path
 from queues.settings import SandboxSettings
 from tests.support.refusing import refuse_namespaces, refuse_namespaces_below
 from tests.support.sandboxes import mark, marked, opened, run
-from tests.support.waiting import wait_until
+from tests.support.waiting import comes_true, wait_until
 from workers.sandbox.base import Sandbox, SandboxUnavailableError
 
-ORPHANED_HOG = "(python3 -c \"import time; kept = b'x' * (400 << 20); time.sleep(20)\" &) ; sleep 4; echo survived"
+ORPHANED_HOG = "(python3 -c \"import time; kept = b'x' * (400 << 20); time.sleep(20)\" &) ; sleep 15; echo survived"
 MANY_FILES = "cd $TMPDIR; seq 20000 | xargs touch; sleep 1; ls | wc -l"
 WAYS: dict[str, Callable[[], None]] = {
     "willing": lambda: None,
@@ -122,7 +122,8 @@ def remains(sandbox: Sandbox) -> list[int]:
         waiting = threads.submit(run, sandbox, "shell", command=command, cancelled=cancelled)
         wait_until(lambda: len(marked(sign)) > 1 or waiting.done(), "both programs run", timeout_seconds=30)
         cancelled.set()
-        waiting.result(10)
+        waiting.result(60)
+    comes_true(lambda: not marked(sign), timeout_seconds=20)
     return marked(sign)
 
 

@@ -35,7 +35,7 @@ def can_become_one() -> bool:
 
 
 def run_as_ordinary_user(
-    script: str, *arguments: str, uid: int = UID, before: str = "", timeout_seconds: float = 60
+    script: str, *arguments: str, uid: int = UID, before: str = "", timeout_seconds: float = 100
 ) -> Any:
     """Run the Python script with the project importable; returns what it printed, which must be JSON.
 

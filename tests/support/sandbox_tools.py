@@ -150,9 +150,12 @@ def tell_variable(name: str, padding: int = 0, streams: bool = False) -> dict[st
     return {"value": os.environ[name], "padding": "p" * padding}
 
 
-def surroundings(seconds: float = 0) -> dict[str, object]:
-    """What the process is and has."""
-    time.sleep(seconds)
+def surroundings(meeting: str = "", members: int = 0) -> dict[str, object]:
+    """What the process is and has, once so many of its like have come to the folder where they meet."""
+    if meeting:
+        Path(meeting, os.urandom(8).hex()).touch()
+        while len(list(Path(meeting).iterdir())) < members:
+            time.sleep(0.01)
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {
         "cwd": str(Path.cwd()),
@@ -208,15 +211,15 @@ def one_file(megabytes: int, path: str = "/tmp/large") -> None:
             stream.write(b"x" * (1 << 20))
 
 
-def hog(megabytes: int, processes: int = 1) -> int:
-    """Take memory, in one process or in several."""
+def hog(megabytes: int, processes: int = 1, seconds: float = 10) -> int:
+    """Take memory, in one process or in several, and keep it."""
     for _ in range(processes - 1):
         if os.fork() == 0:
             break
     blocks = []
     for _ in range(megabytes):
         blocks.append(b"x" * (1 << 20))
-    time.sleep(1)
+    time.sleep(seconds)
     return len(blocks)
 
 

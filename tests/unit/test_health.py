@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import subprocess
 import sys
 import threading
@@ -140,9 +141,10 @@ def test_a_door_is_asked_for_the_right_page(port: int, capsys: pytest.CaptureFix
 
 
 def test_a_door_that_is_not_there_is_not_ready(capsys: pytest.CaptureFixture[str]) -> None:
-    with http.server.HTTPServer(("127.0.0.1", 0), Door) as server:
-        gone = int(server.server_address[1])
-    assert main(["flower", "--port", str(gone)]) == 1
+    # Bound, so that nobody else can have it, and not listening.
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))
+        assert main(["flower", "--port", str(gone.getsockname()[1])]) == 1
     assert "does not answer" in capsys.readouterr().err
 
 

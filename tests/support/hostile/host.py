@@ -26,7 +26,9 @@ from workers.sandbox.watching import descendants
 
 MARK_VARIABLE = "ERRANDRY_HOSTILE_MARK"
 SECRET = 'tok-"quoted"/é+4711-and-longer'
-DEATH_SECONDS = 2
+DEATH_SECONDS = 20
+# Without a wall they are meant to stay.
+BARE_SECONDS = 2
 _HOME_FILES = (".ssh/id_ed25519", ".netrc", ".aws/credentials", ".kube/config", ".docker/config.json", ".bash_history")
 
 
@@ -132,7 +134,8 @@ class Host:
     def harm(self) -> list[str]:
         """What is different from before the payload; an empty list if nothing is."""
         found = []
-        if not comes_true(lambda: not marked(self._sleep), timeout_seconds=DEATH_SECONDS):
+        patience = BARE_SECONDS if self._bare else DEATH_SECONDS
+        if not comes_true(lambda: not marked(self._sleep), timeout_seconds=patience):
             found.append(f"{len(marked(self._sleep))} processes left")
         for path, state in self._files.items():
             if not path.exists():

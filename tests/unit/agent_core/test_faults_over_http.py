@@ -17,6 +17,7 @@ from agent_core.run import RunOutput, RunStatus
 from agent_core.tools import tool
 from agent_core.tools.execution import CallOutcome
 from tests.support.run_modes import RUN_MODES, RunMode
+from tests.support.waiting import wait_until
 from workers.model_server.server import ModelServer
 
 modes = pytest.mark.parametrize("mode", RUN_MODES, ids=str)
@@ -143,8 +144,12 @@ def test_a_withheld_reply_says_so_and_is_not_tried_again(mode: RunMode) -> None:
 
 @modes
 def test_an_endpoint_that_is_too_slow_is_left(mode: RunMode) -> None:
-    with served(script(telling="slow;seconds=60;times=1"), timeout=0.3) as (_, agent):
-        run = paused(mode, agent)
+    with served(script(telling="slow;seconds=60;times=1")) as (server, agent):
+        run, patient = paused(mode, agent), agent.model
+        # For the slow reply alone: on a busy machine any other may take longer than that.
+        agent.model = OpenAIChat("m", base_url=server.base_url, max_retries=0, timeout=0.3)
         with pytest.raises(ModelError, match="did not answer in time"):
             mode.continue_run(agent, run)
+        wait_until(lambda: len(server.requests) == 2, "the slow reply is under way")
+        agent.model = patient
         assert mode.continue_run(agent, run_id=run.run_id).content == "There is: a.txt"

@@ -89,10 +89,12 @@ def stay():
     while True:
         time.sleep(60)
 for _ in range(5):
-    if os.fork() == 0:
+    between = os.fork()
+    if between == 0:
         if os.fork() == 0:
             stay()
         os._exit(0)
+    os.waitpid(between, 0)
 if os.fork() == 0:
     stay()
 print("ready", flush=True)
@@ -100,7 +102,10 @@ print("ready", flush=True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="subreapers are Linux's")
-def test_every_process_of_a_group_is_killed_and_reaped() -> None:
+def test_every_process_of_a_group_is_killed_and_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    # How soon they die is the machine's business.
+    monkeypatch.setattr(aftermath, "SWEEP_SECONDS", SOON)
+
     def attempt() -> list[object]:
         adopt_orphans()
         with subprocess.Popen(
@@ -194,7 +199,12 @@ def test_an_empty_folder_is_removed_by_the_zygote_itself(scratch: Path) -> None:
     assert in_child(tidied) == []
 
 
-def test_what_dead_zygotes_left_is_removed_and_what_living_ones_have_is_not(tmp_path: Path) -> None:
+def test_what_dead_zygotes_left_is_removed_and_what_living_ones_have_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removers: list[int] = []
+    remove_beside = aftermath._remove_beside
+    monkeypatch.setattr(aftermath, "_remove_beside", lambda path: removers.append(remove_beside(path)))
     reading, writing = os.pipe()
     zygote = os.fork()
     if zygote == 0:
@@ -215,4 +225,6 @@ def test_what_dead_zygotes_left_is_removed_and_what_living_ones_have_is_not(tmp_
     open_scratch(str(tmp_path))
     wait_until(lambda: not theirs.exists(), "the dead one's scratch is gone", timeout_seconds=SOON)
     assert ours.exists()
-    assert os.wait()[1] == 0
+    # By its number, for this process may have other children.
+    (remover,) = removers
+    assert os.waitpid(remover, 0)[1] == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import is_running, wait_until
 from workers.sandbox.base import Limits
 from workers.sandbox.cgroup_places import SUPERVISORS_LEAF
 from workers.sandbox.cgroups import V2, CallGroup, CallGroups, open_groups
@@ -52,7 +52,7 @@ def _member(group: CallGroup, script: str) -> subprocess.Popen[str]:
 def _reaped(process: subprocess.Popen[str]) -> int:
     assert process.stdout is not None
     process.stdout.close()
-    return process.wait(10)
+    return process.wait(60)
 
 
 def test_memory_of_a_whole_call_is_limited_and_the_call_can_be_killed(groups: CallGroups) -> None:
@@ -119,11 +119,12 @@ def test_what_a_killed_supervisor_left_is_swept_by_the_next_and_the_living_keep_
     )
     assert dying.stdin is not None and dying.stdout is not None
     pid, *folders = dying.stdout.readline().split()
+    # Once it is dead, whoever opens groups on this machine sweeps them.
+    assert all(Path(folder).exists() for folder in folders)
     dying.kill()
     dying.wait()
     dying.stdin.close()
     dying.stdout.close()
-    assert all(Path(folder).exists() for folder in folders)
 
     def swept() -> bool:
         other = open_groups()
@@ -133,7 +134,7 @@ def test_what_a_killed_supervisor_left_is_swept_by_the_next_and_the_living_keep_
 
     # More than one look, for the kernel may still be ending the process that was in there.
     wait_until(swept, "the leftovers are gone")
-    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    assert not is_running(int(pid))
     assert all(folder.exists() for folder in set(kept.folders.values()))
     assert kept.remove()
 

@@ -111,7 +111,8 @@ def test_a_zygote_that_could_not_sweep_up_is_replaced(site: Site) -> None:
 
     site.take().over(False)
     assert len(site.started) == 2
-    assert site.started[0].closed.is_set()
+    # Its keeper has it no more before it closes it.
+    wait_until(site.started[0].closed.is_set, "it is closed")
 
 
 def test_one_that_served_long_enough_or_hides_too_little_is_replaced(site: Site) -> None:
