@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from queues.announcements import announced
 from queues.client import Client
 from queues.connections import connect
 from queues.embedded import EmbeddedServer
+from tests.support.ports import free_port
 from tests.support.sandboxes import ROOT
 from tests.support.systemd_host import SystemdHost, why_not
 from tests.support.waiting import wait_until
@@ -63,11 +63,6 @@ class Host:
             "sh", "-c", f'{place} /opt/errandry/bin/errandry-health "$@" || echo failed', "sh", *words
         )
         return done.strip()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def files(server: EmbeddedServer, endpoint: str, *, gateway_port: int, flower_port: int) -> dict[str, str]:

@@ -28,9 +28,11 @@ def test_each_agent_and_each_tool_has_its_own_name_and_each_pool_its_workers(wat
     watched.comes_to(lambda: watched.call(run, "run_command"), name="tools.shell.run_command", worker="shell@test")
     assert {"agents.ops", "tools.shell.run_command"} <= set(watched.get("/api/task/types").json()["task-types"])
     assert all(row["status"] for row in watched.workers().values())
-    seen = watched.get("/api/workers?refresh=1&workername=shell@test").json()["shell@test"]
+    seen = watched.asked_worker(
+        "shell@test",
+        lambda told: "active" in told and told.get("stats", {}).get("total", {}).get("tools.shell.run_command", 0) >= 1,
+    )
     assert {queue["name"] for queue in seen["active_queues"]} == {"tools.shell", "tools.shell.high", "tools.shell.low"}
-    assert seen["stats"]["total"]["tools.shell.run_command"] >= 1 and "active" in seen
     assert "tools.shell.run_command" in str(seen["registered"])
 
 
@@ -91,6 +93,7 @@ def test_a_run_that_is_retried_shows_its_new_end(watched: Watched) -> None:
     watched.comes_to(lambda: watched.task(run.run_id), state="FAILURE")
     watched.walk.client.retry(run.run_id)
     run.wait(timeout=BOUND, until="paused")
+    wait_until(lambda: any(watched.tasks_of(run)), "Flower has heard of the retry", timeout_seconds=BOUND)
     (again,) = [key for key in watched.tasks_of(run) if key]
     watched.comes_to(lambda: watched.tasks_of(run)[again], state="PAUSED", result="PAUSED for ask_colleague (a person)")
 
@@ -103,6 +106,7 @@ def test_calls_hang_under_the_stretch_that_asked_for_them_over_pauses_and_attemp
     file.write_text("here")
     assert run.wait(timeout=BOUND).content == "all four done"
     watched.comes_to(lambda: watched.task(f"{run.run_id}:3"), state="SUCCESS", result="COMPLETED")
+    watched.comes_to(lambda: watched.call(run, "need_file"), state="SUCCESS")
     found = watched.tasks_of(run)
     run_id = run.run_id
     assert {key: found[key]["parent_id"] for key in ("", ":1", ":2", ":3")} == {
@@ -153,7 +157,8 @@ def test_a_doubled_or_late_message_changes_nothing_that_is_known(
 
 
 def test_counters_metrics_and_filters_agree_with_the_states(watched: Watched) -> None:
-    watched.done("Fail with something")
+    failed = watched.done("Fail with something")
+    watched.comes_to(lambda: watched.call(failed, "fail_with"), state="FAILURE")
     watched.heard_until()
     tasks: list[Task] = list(watched.get("/api/tasks").json().values())
     rows = watched.workers()
@@ -177,8 +182,8 @@ def test_nothing_of_arguments_and_results_is_anywhere_unless_the_pool_opted_in(
         heard.psubscribe("/0.celeryev/*")
         executing = watched.submit(f"Wait for {gate}")
         watched.comes_to(lambda: watched.call(executing, "wait_for"), state="STARTED")
-        active = watched.get("/api/workers?refresh=1&workername=shell@test").json()
-        assert active["shell@test"]["active"], "it looks while a call is executed"
+        # It looks while a call is executed.
+        active = watched.asked_worker("shell@test", lambda told: told.get("active"))
         unsafe = _inspect(watched)
         run = watched.done("Run echo canary-$((40 + 2))-result")
         assert "canary-42-result" in str(run.output().tools[0].result)

@@ -18,6 +18,7 @@ from tests.support import browser as browsing
 from tests.support.browser import Browser, chromium
 from tests.support.command import Command
 from tests.support.gateways import Served, Story, project, serving
+from tests.support.ports import free_port
 from tests.support.queue_floor import Floor
 from tests.support.waiting import wait_until
 
@@ -94,7 +95,8 @@ def test_a_key_is_asked_for_kept_in_this_tab_and_forgotten(
         kept = "return [Object.values(sessionStorage), Object.values(localStorage), document.cookie, location.href]"
         assert browser.run(kept) == [[served.keys["read"]], [], "", f"{served.url}/"]
         assert served.keys["read"] not in browser.run("return document.documentElement.outerHTML")
-        browser.run("location.reload()")
+        browser.run("window.isOld = true; location.reload()")
+        browser.wait("return !window.isOld", "the page is loaded anew")
         browser.wait_text("a secret run", ".runs")
 
         # This key reads, and may do nothing else; the page says so in the gateway's words.
@@ -127,7 +129,8 @@ def test_the_page_comes_back_after_its_gateway_was_killed(
     client.close()
     kept = {name: value for name, value in settings.as_environment().items() if "REDIS" in name}
     command = Command(folder, kept)
-    with command.started("gateway", "--port", "0") as gateway:
+    port = str(free_port())
+    with command.started("gateway", "--port", port) as gateway:
         url = gateway.wait_for_line("Gateway is ready at").rpartition(" ")[2]
         story.tells("one ")
         browser.open(f"{url}/#/runs/{story.run_id}")
@@ -137,7 +140,7 @@ def test_the_page_comes_back_after_its_gateway_was_killed(
         gateway.stop(signal.SIGKILL)
     browser.wait_text("Reconnecting…", "#link-state")
     story.tells("two ", "three")
-    with command.started("gateway", "--port", url.rpartition(":")[2]) as gateway:
+    with command.started("gateway", "--port", port) as gateway:
         gateway.wait_for_line("Gateway is ready at")
         browser.wait_text("one two three", ".messages li[data-role=assistant]")
         browser.wait_text("Live", "#link-state")
@@ -151,7 +154,7 @@ def test_the_page_comes_back_after_its_gateway_was_killed(
         browser.click("a", "All runs")
         browser.wait_text("hello", ".runs")
     browser.wait_text("The gateway cannot be reached just now.", ".list")
-    with command.started("gateway", "--port", url.rpartition(":")[2]) as gateway:
+    with command.started("gateway", "--port", port) as gateway:
         gateway.wait_for_line("Gateway is ready at")
         browser.wait_text("Live", "#link-state")
         assert "cannot be reached" not in browser.text(".list")

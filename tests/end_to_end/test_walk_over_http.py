@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 
+from queues import keys
 from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from tests.support.gateways import Served, read_frames, serving
@@ -101,9 +102,12 @@ def test_a_run_is_cancelled_while_its_call_executes(desk: Desk) -> None:
     assert desk.client.post(f"/v1/runs/{run_id}/retry").status_code == 409
 
 
-def test_a_failed_run_goes_on_where_it_stopped(desk: Desk) -> None:
-    new = {"agent": "careful", "input": "Ask when", "deadline_seconds": 1}
+def test_a_failed_run_goes_on_where_it_stopped(desk: Desk, embedded_server: EmbeddedServer) -> None:
+    new = {"agent": "careful", "input": "Ask when", "deadline_seconds": 1000}
     run_id = desk.client.post("/v1/runs", json=new).json()["run_id"]
+    assert desk.client.get(f"/v1/runs/{run_id}/wait?until=paused&timeout=60").json()["status"] == "PAUSED"
+    with connect(embedded_server.url) as owner:
+        owner.zadd(keys.DEADLINES, {run_id: 1})  # the deadline has passed
     failed = desk.client.get(f"/v1/runs/{run_id}/wait?timeout=60").json()
     assert (failed["status"], "expired" in failed["error"]) == ("ERROR", True), failed
     with followed(desk, run_id) as frames:

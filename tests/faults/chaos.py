@@ -167,10 +167,13 @@ def _submit_one(load: Load, experiment: Experiment, chance: float, shape: Shape)
 
 
 def _count_processes_left(fleet: Fleet, findings: Findings) -> None:
-    if comes_true(lambda: not fleet.leftovers(), timeout_seconds=10):
+    if comes_true(lambda: not fleet.leftovers(), timeout_seconds=30):
         return
     for pid in fleet.leftovers():
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            command = "(gone since)"
         findings.broke("processes_left", f"{pid} {command}")
 
 

@@ -36,7 +36,7 @@ DRAIN_SECONDS = 2.0
 LEAVE_SECONDS = 25.0  # after that a worker would still wait for Redis, once for each run that it holds
 # Longer than a connection waits for an answer (10 s), and than Kombu waits before it takes one for dead.
 LONG_CUT_SECONDS = 13.0
-BACK_SECONDS = 25.0  # a quiet machine takes up to as long as the cut lasted: TCP tries ever more rarely
+BACK_SECONDS = 40.0  # a quiet machine takes up to as long as the cut lasted: TCP tries ever more rarely
 LONG_LETTER = one("write_letter", seconds=4.0, name="long letter")
 SLOW_MODEL = one("fetch_page", fault="slow;seconds=3;times=1", name="slow model")
 STUCK_MODEL = one("fetch_page", fault="slow;seconds=60;times=6", name="stuck model")

@@ -99,6 +99,8 @@ class Yard:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Yard]:
     embedded_server.revive()
+    with connect(embedded_server.url) as connection:
+        connection.flushall()  # runs that earlier tests left held
     folder = tmp_path_factory.mktemp("points")
     with (
         walking(folder, embedded_server.url, lease_seconds=LEASE_SECONDS, start_workers=False) as walk,

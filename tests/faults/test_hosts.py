@@ -36,11 +36,13 @@ def said(words):
     except OSError as error:
         return type(error).__name__ if isinstance(error, TimeoutError) else error.strerror
     return "answered"
-connection = socket.create_connection((sys.argv[1], {_PORT}), 2)
+connection = socket.create_connection((sys.argv[1], {_PORT}), 30)
 print("ready", flush=True)
-for word in sys.stdin:
-    print(said(lambda: (connection.sendall(word.strip().encode()), connection.recv(100))), flush=True)
-    print(said(lambda: socket.create_connection((sys.argv[1], {_PORT}), 1).close()), flush=True)
+for line in sys.stdin:
+    word, patience = line.split()
+    connection.settimeout(float(patience))
+    print(said(lambda: (connection.sendall(word.encode()), connection.recv(100))), flush=True)
+    print(said(lambda: socket.create_connection((sys.argv[1], {_PORT}), float(patience)).close()), flush=True)
 """
 
 
@@ -62,9 +64,13 @@ class Program:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
-    def hears(self, word: str) -> None:
+    def hears(self, word: str, *, patience_seconds: float = 60) -> None:
+        """What it is to say to the store, and how long it waits for an answer.
+
+        Long: after a cut TCP tries again only when as much time has passed once more as the cut has lasted.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.write(f"{word} {patience_seconds}\n")
         self._process.stdin.flush()
 
     def end(self) -> None:
@@ -89,7 +95,7 @@ def test_a_cut_is_what_it_is_called(how: str, kept: str, anew: str, arrives: boo
         far.hears("before")
         assert (far.says(), far.says(), store.says()) == ("answered", "answered", "before")
         hosts.cut("far", how)
-        far.hears("during")
+        far.hears("during", patience_seconds=1.5)
         assert (far.says(), far.says()) == (kept, anew)
         other.hears("elsewhere")
         assert (other.says(), other.says()) == ("answered", "answered")

@@ -12,6 +12,7 @@ import pytest
 from agent_core.run import RunStatus
 from agent_core.tools.execution import CallOutcome
 from queues.client import RunHandle
+from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from tests.support.waiting import wait_until
 from tests.support.walking import Walk, agent_worker, kill, tool_worker, walking
@@ -24,6 +25,8 @@ BOUND = 60
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Walk]:
     embedded_server.revive()
+    with connect(embedded_server.url) as connection:
+        connection.flushall()  # runs that earlier tests left held
     with walking(tmp_path_factory.mktemp("faults"), embedded_server.url) as running:
         yield running
 
@@ -48,7 +51,7 @@ def test_a_killed_tool_worker_loses_its_call_openly(walk: Walk) -> None:
     executing(run)
     wait_until(lambda: processes_with("sleep 47.11"), "the command runs")
     kill(walk, "shell")
-    wait_until(lambda: not processes_with("sleep 47.11"), "the sandboxed process is gone", timeout_seconds=2)
+    wait_until(lambda: not processes_with("sleep 47.11"), "the sandboxed process is gone")
     walk.processes.start(tool_worker(walk, "shell", name="shell"))
     output = run.wait(timeout=BOUND)
     assert output.status is RunStatus.COMPLETED

@@ -18,6 +18,7 @@ from tests.faults.conftest import ORDINARY
 from tests.support.chaos.fleet import POOLS, Fleet
 from tests.support.chaos.load import Load
 from tests.support.chaos.pump import STEPS, Policy, Pump
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.fault]
 
@@ -80,10 +81,15 @@ def thief(fleet: Fleet) -> Iterator[list[str]]:
                 stolen.append(str(got))
         connection.close()
 
+    def wait_there() -> bool:
+        with connect(fleet.server.url) as owner:
+            return [client["name"] for client in owner.client_list()].count("thief") == 4
+
     thieves = [threading.Thread(target=steal, daemon=True) for _ in range(4)]
     for thread in thieves:
         thread.start()
     try:
+        wait_until(wait_there, "all thieves have come")
         yield stolen
     finally:
         stop.set()

@@ -63,7 +63,7 @@ def test_nothing_that_was_computed_is_lost(walk: Walk, server: EmbeddedServer, f
     before, asked = walk.processes.pids(), len(walk.model.requests)
     thinking = walk.client.submit("ops", "Think long")
     calling = [walk.client.submit("ops", f"Run sleep {seconds}; echo done") for seconds in (3, 5)]
-    wait_until(lambda: len(walk.model.requests) == asked + 3, "the model was asked by all", timeout_seconds=BOUND)
+    wait_until(lambda: len(walk.model.requests) >= asked + 3, "the model was asked by all", timeout_seconds=BOUND)
     for run in calling:
         next(event for event in run.events(timeout=BOUND) if event.event == "ToolCallExecuting")
     past = [run.run_id for run in (thinking, *calling)]

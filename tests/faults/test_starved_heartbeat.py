@@ -23,12 +23,14 @@ from tests.support.walking import Walk, agent_worker, walking
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.fault]
 
 BOUND = 60
-LEASE_SECONDS = 1.2
+LEASE_SECONDS = 3.0  # shorter ones run out by themselves on a machine that is busy with other tests
 
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Walk]:
     embedded_server.revive()
+    with connect(embedded_server.url) as connection:
+        connection.flushall()  # runs that earlier tests left held
     folder = tmp_path_factory.mktemp("starved")
     with walking(folder, embedded_server.url, lease_seconds=LEASE_SECONDS, start_workers=False) as running:
         yield running
@@ -61,8 +63,12 @@ def stand_ins(worker: int) -> list[int]:
     return [pid for pid in found if parent_of(pid) == worker]
 
 
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def parent_of(pid: int) -> int | None:
+    """None if it is gone: other tests have stand-ins, too, which come and go."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def test_a_tool_that_holds_the_interpreter_is_not_taken_for_dead(whole: Walk) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx2
 
+from tests.support.ports import free_port
 from tests.support.waiting import comes_true, wait_until
 
 MISSING = "chromium and chromedriver are not installed (Debian: apt-get install chromium chromium-driver)"
@@ -162,8 +162,7 @@ class Browser:
 @contextmanager
 def chromium(folder: Path) -> Iterator[Browser]:
     """A browser until the end of the block; all its files lie in the folder."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     log = folder / "chromedriver.log"
     driver = subprocess.Popen(
         ["chromedriver", f"--port={port}", f"--log-path={log}", "--allowed-ips=127.0.0.1"],

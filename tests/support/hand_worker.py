@@ -13,6 +13,8 @@ from queues.calls import CallAddress, Calls, ClaimedCall
 from queues.topology import pool_queue
 from tests.support.queue_floor import TIMING
 
+_TRIES = 5
+
 
 class HandWorker:
     """Serves one pool, a call at a time."""
@@ -24,7 +26,10 @@ class HandWorker:
 
     def address(self) -> CallAddress:
         """Where the next call lies; its message is taken, and waited for if there is none."""
-        taken = cast(tuple[str, str] | None, self.connection.brpop([pool_queue(self.pool)], timeout=8))
+        taken: tuple[str, str] | None = None
+        for _ in range(_TRIES):
+            # Shorter than the connection waits for an answer.
+            taken = taken or cast(tuple[str, str] | None, self.connection.brpop([pool_queue(self.pool)], timeout=8))
         assert taken is not None, f"no message came for pool {self.pool}"
         message = json.loads(taken[1])
         (run_id, step, call_id), *_ = json.loads(base64.b64decode(message["body"]))

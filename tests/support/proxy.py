@@ -20,6 +20,7 @@ class Proxy(Looped):
         self._tls = tls  # for its clients; the server is spoken to without
         self.delay_seconds = 0.0  # each way
         self.accepted = 0
+        self.taken = 0  # bytes, from clients and from the server
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -77,6 +78,7 @@ class Proxy(Looped):
         try:
             with contextlib.suppress(OSError):
                 while piece := await reader.read(1 << 16):
+                    self.taken += len(piece)
                     pieces.put_nowait((self._loop.time() + self.delay_seconds, piece))
             pieces.put_nowait((self._loop.time() + self.delay_seconds, b""))
             await passing

@@ -6,7 +6,6 @@ Servers and Sentinels have passwords, each its own. Each server writes its own c
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from queues.passwords import as_user
 from queues.sentinels import Sentinels
 from queues.server_config import find_server_binary
 from queues.settings import Settings
+from tests.support.ports import free_port
 from tests.support.redis_users import let_in
 from tests.support.waiting import wait_until
 
@@ -58,7 +58,7 @@ class Process:
 
     def __init__(self, folder: Path, configuration: str, *options: str, **values: object) -> None:
         folder.mkdir()
-        self.port = _free_port()
+        self.port = free_port()
         self._file, self._options, self._log = folder / "server.conf", options, folder / "server.log"
         (folder / "users.acl").write_text(f"user default on >{OWNER} ~* &* +@all\n")
         self._file.write_text(
@@ -226,9 +226,3 @@ class SentinelGroup:
             state["num-other-sentinels"] == sentinels - 1 and state["num-slaves"] == replicas for state in states
         )
         return known and linked == ["up"] * replicas
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

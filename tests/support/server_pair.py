@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +12,11 @@ import redis
 
 from queues.connections import connect
 from queues.server_config import find_server_binary
+from tests.support.ports import free_port
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
+
+_LONGEST_HOLD_MS = 60_000
 
 
 class Server:
@@ -22,7 +24,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         options = {"bind": "127.0.0.1", "port": self.port, "dir": folder, "appendonly": "yes", "save": "",
                    "repl-diskless-sync-delay": 0}  # fmt: skip
@@ -73,6 +75,11 @@ class ServerPair:
     def lag(self) -> None:
         """From here on nothing more reaches the replica."""
         self.link.stall()
+        wait_until(lambda: not self.link._flowing.is_set(), "nothing flows")
+
+    def hold_writes(self) -> None:
+        """From here on the primary answers no write, so that a replica that has all goes on having all."""
+        self.primary.operator.execute_command("CLIENT", "PAUSE", _LONGEST_HOLD_MS, "WRITE")  # type: ignore[no-untyped-call]
 
     def fail_over(self) -> None:
         """The primary dies; the replica takes its place, with what had reached it."""
@@ -80,9 +87,3 @@ class ServerPair:
         self.replica.operator.replicaof("NO", "ONE")
         self.front.target = self.replica.port
         self.front.cut()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from queues.acl import AGENTS, FLOWER, pool_user
 from queues.client import Client
 from queues.redis_url import resolved, url_of
 from queues.settings import Settings, load_settings
+from tests.support.ports import free_port
 from tests.support.redis_users import let_in, without_user
 from tests.support.waiting import wait_until
 from workers.child import ChildCommand
@@ -89,12 +89,10 @@ def tool_worker(walk: Walk, pool: str, *, name: str) -> ChildCommand:
 
 
 def flower(walk: Walk) -> ChildCommand:
-    """Flower, on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    """Flower, on a port of its own."""
     return ChildCommand(
         name="flower",
-        command=[sys.executable, "-P", "-m", "workers.cli", "flower", "--port", str(port)],
+        command=[sys.executable, "-P", "-m", "workers.cli", "flower", "--port", str(free_port())],
         env={**_environment(resolved(walk.settings, FLOWER)), "PYTHONUNBUFFERED": "1"},
         cwd=walk.settings.project_dir,
         ready_line=re.compile("Flower is ready at"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -96,9 +97,22 @@ class Watched:
         return {row["hostname"]: row for row in self.get("/workers?json=1").json()["data"]}
 
     def asked_workers(self) -> dict[str, object]:
-        """What workers answer to Flower's questions: it asks for a second when it starts, and when it is told to."""
-        known: dict[str, object] = self.get("/api/workers", params={"refresh": "1"}).json()
-        return known
+        """Who has answered all of Flower's questions: it asks for a second when it starts, and when it is told to."""
+        known = self.get("/api/workers", params={"refresh": "1"}).json()
+        return {name: told for name, told in known.items() if told.keys() >= {"stats", "active_queues", "registered"}}
+
+    def asked_worker(self, name: str, has_told: Callable[[Mapping[str, Any]], object]) -> Mapping[str, Any]:
+        """What a worker answers once it has told that; on a busy machine an answer may come after the second."""
+        told: Mapping[str, Any] = {}
+
+        def has_answered() -> bool:
+            nonlocal told
+            answer = self.get("/api/workers", params={"refresh": "1", "workername": name})
+            told = answer.json().get(name, {}) if answer.status_code == httpx2.codes.OK else {}
+            return bool(has_told(told))
+
+        assert comes_true(has_answered, timeout_seconds=BOUND), f"{name} tells Flower {told}"
+        return told
 
     def heard_until(self) -> None:
         """Flower has taken in everything that was told before this: a run of its own went all the way."""
@@ -113,11 +127,18 @@ class Watched:
     def history(self) -> Path:
         return self.walk.settings.state_dir / "flower-history"
 
-    def saved_after(self, moment: float) -> None:
-        """Flower has written its history down since then."""
+    def saved(self, tasks: Mapping[str, Task]) -> None:
+        """Flower has written these tasks down as they are."""
+
+        def of(task: Task) -> tuple[object, ...]:
+            return tuple(task.get(field) for field in ("state", "result", "received", "started", "succeeded", "failed"))
 
         def is_saved() -> bool:
-            return self.history.exists() and self.history.stat().st_mtime > moment
+            text = self.history.read_bytes() if self.history.exists() else b""
+            # The last line may still be written.
+            records = [json.loads(line) for line in text.rpartition(b"\n")[0].splitlines()]
+            written = {record["task"]["uuid"]: of(record["task"]) for record in records if "task" in record}
+            return all(written.get(key) == of(task) for key, task in tasks.items())
 
         wait_until(is_saved, "the history is saved", timeout_seconds=BOUND)
 

@@ -74,9 +74,10 @@ class Sprout:
             for raw in lines:
                 line = raw.rstrip("\n")
                 self._lines.append(line)
+                # First: whoever finds it ready may rely on having been handed what it said until then.
+                self._on_line(self.command.name, line)
                 if self.command.ready_line is not None and self.command.ready_line.search(line):
                     self.is_ready = True
-                self._on_line(self.command.name, line)
 
 
 class Nursery:
