@@ -10,7 +10,6 @@ from agent_core.events import RunPaused, ToolCallAnswered, ToolCallCompleted, To
 from agent_core.run import RunOutput, RunStatus
 from agent_core.tools.execution import CallOutcome, ToolExecution
 from queues.client import RunHandle
-from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from queues.errors import AlreadyAnsweredError, CallFailedError, CallRefusedError
 from queues.offers import Offers, ToolOffer
@@ -23,16 +22,13 @@ BOUND = 60
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Walk]:
+def walk(tmp_path_factory: pytest.TempPathFactory, cleared_server: EmbeddedServer) -> Iterator[Walk]:
     """The project of the walk, with a pool that asks and waits, and one for whose answer nobody has much time."""
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ERRANDRY_POOLS__SHELL__APPROVAL", "true")
         environment.setenv("ERRANDRY_POOLS__PYTHON__APPROVAL", "true")
         environment.setenv("ERRANDRY_POOLS__PYTHON__APPROVAL_SECONDS", "0.5")
-        with walking(tmp_path_factory.mktemp("approvals"), embedded_server.url) as running:
+        with walking(tmp_path_factory.mktemp("approvals"), cleared_server.url) as running:
             yield running
 
 

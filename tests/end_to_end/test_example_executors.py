@@ -8,7 +8,6 @@ import pytest
 
 from agent_core.run import RunStatus
 from agent_core.tools.execution import CallOutcome
-from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from tests.support.executors import BOUND, Remote, begun_by, missing_programs, remote_project
 
@@ -16,11 +15,8 @@ pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Remote]:
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()  # runs that earlier tests left held
-    with remote_project(tmp_path_factory.mktemp("remote"), embedded_server.url) as running:
+def project(tmp_path_factory: pytest.TempPathFactory, cleared_server: EmbeddedServer) -> Iterator[Remote]:
+    with remote_project(tmp_path_factory.mktemp("remote"), cleared_server.url) as running:
         yield running
 
 

@@ -13,7 +13,6 @@ from agent_core.run import RunStatus
 from agent_core.tools import tool
 from agent_core.tools.execution import CallOutcome
 from queues.client import AsyncClient, WaitTimeoutError
-from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from queues.errors import CallFailedError, UnknownToolError
 from queues.redis_url import url_of
@@ -27,11 +26,8 @@ BOUND = 60
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Walk]:
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()
-    with walking(tmp_path_factory.mktemp("execute"), embedded_server.url) as running:
+def walk(tmp_path_factory: pytest.TempPathFactory, cleared_server: EmbeddedServer) -> Iterator[Walk]:
+    with walking(tmp_path_factory.mktemp("execute"), cleared_server.url) as running:
         yield running
 
 

@@ -39,12 +39,9 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def walk(
-    tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer, collector: Collector
+    tmp_path_factory: pytest.TempPathFactory, cleared_server: EmbeddedServer, collector: Collector
 ) -> Iterator[Walk]:
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()  # runs that earlier tests left held
-    with walking(tmp_path_factory.mktemp("traces"), embedded_server.url) as running:
+    with walking(tmp_path_factory.mktemp("traces"), cleared_server.url) as running:
         yield running
 
 

@@ -12,7 +12,6 @@ from agent_core.events import RunEvent
 from agent_core.run import RunOutput, RunStatus
 from agent_core.tools.execution import CallOutcome
 from queues.client import WaitTimeoutError
-from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from queues.errors import AlreadyAnsweredError
 from tests.support.walking import Walk, walking
@@ -23,11 +22,8 @@ BOUND = 60
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Walk]:
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()  # runs that earlier tests left held
-    with walking(tmp_path_factory.mktemp("walk"), embedded_server.url) as running:
+def walk(tmp_path_factory: pytest.TempPathFactory, cleared_server: EmbeddedServer) -> Iterator[Walk]:
+    with walking(tmp_path_factory.mktemp("walk"), cleared_server.url) as running:
         yield running
 
 

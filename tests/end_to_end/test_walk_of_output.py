@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from agent_core.events import RunCompleted, RunEvent, ToolCallExecuting, ToolCallOutput, ToolCallSettled
-from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from tests.support.walking import Walk, walking
 from workers.showing.following import follow_run
@@ -21,13 +20,10 @@ BOUND = 60
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Walk]:
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()
+def walk(tmp_path_factory: pytest.TempPathFactory, cleared_server: EmbeddedServer) -> Iterator[Walk]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ERRANDRY_POOLS__SHELL__LIVE_OUTPUT", "true")
-        with walking(tmp_path_factory.mktemp("walk"), embedded_server.url) as running:
+        with walking(tmp_path_factory.mktemp("walk"), cleared_server.url) as running:
             yield running
 
 

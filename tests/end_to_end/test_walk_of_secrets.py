@@ -21,15 +21,12 @@ VALUE = "s3cr3t+of/the=shell"
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Walk]:
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()
+def walk(tmp_path_factory: pytest.TempPathFactory, cleared_server: EmbeddedServer) -> Iterator[Walk]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ERRANDRY_POOLS__SHELL__SANDBOX__WORKSPACE_MB", "4")
         patch.setenv("ERRANDRY_POOLS__SHELL__SANDBOX__SECRETS", '{"TOKEN": "env:WALK_TOKEN"}')
         patch.setenv("WALK_TOKEN", VALUE)
-        with walking(tmp_path_factory.mktemp("walk"), embedded_server.url) as running:
+        with walking(tmp_path_factory.mktemp("walk"), cleared_server.url) as running:
             yield running
 
 

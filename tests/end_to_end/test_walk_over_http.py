@@ -31,11 +31,8 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(embedded_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    embedded_server.revive()
-    url = embedded_server.url
-    with connect(url) as owner:
-        owner.flushall()  # what other projects on this server offer is on offer for a while
+def desk(cleared_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    url = cleared_server.url
     with (
         nobody_refused(url),
         walking(tmp_path_factory.mktemp("walk"), url) as walk,

@@ -97,16 +97,13 @@ class Yard:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Yard]:
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()  # runs that earlier tests left held
+def whole(tmp_path_factory: pytest.TempPathFactory, cleared_server: EmbeddedServer) -> Iterator[Yard]:
     folder = tmp_path_factory.mktemp("points")
     with (
-        walking(folder, embedded_server.url, lease_seconds=LEASE_SECONDS, start_workers=False) as walk,
-        connect(embedded_server.url) as operator,
+        walking(folder, cleared_server.url, lease_seconds=LEASE_SECONDS, start_workers=False) as walk,
+        connect(cleared_server.url) as operator,
     ):
-        yield Yard(walk, Bench(folder / "bench"), operator, embedded_server.url)
+        yield Yard(walk, Bench(folder / "bench"), operator, cleared_server.url)
     wait_until(lambda: not processes_of(folder), "no process is left over", timeout_seconds=10)
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from agent_core.events import RunContinued, RunEvent
 from agent_core.run import RunStatus
-from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from tests.support.walking import Walk, agent_worker, kill, walking
 
@@ -18,11 +17,8 @@ BOUND = 60
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Walk]:
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()  # runs that earlier tests left held
-    with walking(tmp_path_factory.mktemp("interrupted"), embedded_server.url) as running:
+def walk(tmp_path_factory: pytest.TempPathFactory, cleared_server: EmbeddedServer) -> Iterator[Walk]:
+    with walking(tmp_path_factory.mktemp("interrupted"), cleared_server.url) as running:
         yield running
 
 

@@ -10,7 +10,6 @@ import pytest
 from agent_core.run import RunStatus
 from agent_core.tools.execution import ToolExecution
 from queues.client import RunHandle
-from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from tests.support.breaking import Bench, Order
 from tests.support.waiting import wait_until
@@ -28,14 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def walk(folder: Path, embedded_server: EmbeddedServer) -> Iterator[Walk]:
+def walk(folder: Path, cleared_server: EmbeddedServer) -> Iterator[Walk]:
     """Tool workers, and a pool that asks; agent workers are started by each test."""
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ERRANDRY_POOLS__SHELL__APPROVAL", "true")
-        with walking(folder, embedded_server.url, lease_seconds=2, start_workers=False) as running:
+        with walking(folder, cleared_server.url, lease_seconds=2, start_workers=False) as running:
             running.processes.start(*(tool_worker(running, pool, name=pool) for pool in running.settings.pools))
             yield running
 

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from queues.connections import connect
 from queues.embedded import EmbeddedServer
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
@@ -22,11 +21,8 @@ LEASE_SECONDS = 4.0
 
 
 @pytest.fixture(scope="module")
-def proxy(embedded_server: EmbeddedServer) -> Iterator[Proxy]:
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()  # runs that earlier tests left held
-    port = urlsplit(embedded_server.url).port
+def proxy(cleared_server: EmbeddedServer) -> Iterator[Proxy]:
+    port = urlsplit(cleared_server.url).port
     assert port is not None
     with Proxy(port) as proxy:
         yield proxy

@@ -27,12 +27,9 @@ LEASE_SECONDS = 3.0  # shorter ones run out by themselves on a machine that is b
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory, embedded_server: EmbeddedServer) -> Iterator[Walk]:
-    embedded_server.revive()
-    with connect(embedded_server.url) as connection:
-        connection.flushall()  # runs that earlier tests left held
+def walk(tmp_path_factory: pytest.TempPathFactory, cleared_server: EmbeddedServer) -> Iterator[Walk]:
     folder = tmp_path_factory.mktemp("starved")
-    with walking(folder, embedded_server.url, lease_seconds=LEASE_SECONDS, start_workers=False) as running:
+    with walking(folder, cleared_server.url, lease_seconds=LEASE_SECONDS, start_workers=False) as running:
         yield running
 
 

@@ -1,7 +1,7 @@
 """Fixtures with a real embedded server: one for the whole session, an empty database for each test.
 
-The conftest.py of the tests hands them on: take `redis_url` or `redis_connection`. `configured` changes a setting of
-the server for the length of a block.
+The conftest.py of the tests hands them on: take `redis_url` or `redis_connection`; for what a whole module shares,
+`cleared_server`. `configured` changes a setting of the server for the length of a block.
 """
 
 from __future__ import annotations
@@ -22,6 +22,15 @@ def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
     """The session's server. Whoever kills it calls `revive` afterwards."""
     with EmbeddedServer.start(tmp_path_factory.mktemp("valkey") / "server") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def cleared_server(embedded_server: EmbeddedServer) -> EmbeddedServer:
+    """The session's server, for what a whole module shares: it lives and holds nothing of earlier ones."""
+    embedded_server.revive()
+    with connect(embedded_server.url) as connection:
+        connection.flushall()
+    return embedded_server
 
 
 @pytest.fixture
