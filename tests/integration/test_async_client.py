@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 import pytest
-import redis
 
 from agent_core.run import RunStatus
 from queues.client import AsyncClient
 from queues.errors import StoreUnreachableError
+from tests.support.blocked import blocked
 from tests.support.hand_worker import HandWorker
 from tests.support.queue_floor import DONE, TIMING, Floor, external
 from tests.support.waiting import wait_until
@@ -26,10 +26,6 @@ BOUND = 30
 async def client(redis_url: str) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(redis_url, timing=TIMING) as opened:
         yield opened
-
-
-def blocked(connection: redis.Redis) -> int:
-    return int(connection.info("clients")["blocked_clients"])
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
@@ -52,14 +48,14 @@ WAITS: dict[str, Callable[[AsyncClient, str], Awaitable[object]]] = {
 @pytest.mark.parametrize("name", WAITS)
 async def test_who_is_cancelled_leaves_nothing_behind(name: str, client: AsyncClient, floor: Floor) -> None:
     run = floor.paused(external("a", pool=None))
-    before = asyncio.all_tasks()
+    before, others = asyncio.all_tasks(), blocked(floor.connection)
     waiting = asyncio.ensure_future(WAITS[name](client, run.run_id))
-    await until(lambda: blocked(floor.connection) == 1, "it waits in Redis")
+    await until(lambda: len(blocked(floor.connection) - others) == 1, "it waits in Redis")
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert asyncio.all_tasks() == before
-    await until(lambda: blocked(floor.connection) == 0, "its connection waits no more")
+    await until(lambda: not blocked(floor.connection) - others, "its connection waits no more")
     # The same connections serve the next, and the run is untouched.
     assert (await client.output(run.run_id)).status is RunStatus.PAUSED
     async with asyncio.timeout(BOUND):
@@ -100,10 +96,12 @@ async def test_a_call_that_is_cancelled_while_it_is_handed_out_is_cancelled(
 
 
 async def test_many_wait_at_once_without_a_thread_each(client: AsyncClient, floor: Floor) -> None:
+    # Whoever waits, or ends, since an earlier test is none of this client's.
+    others, elder = blocked(floor.connection), set(threading.enumerate())
     runs = [floor.paused(external("a", pool=None)).run_id for _ in range(5)]
     waiting = [asyncio.create_task(client.wait(run_id)) for run_id in runs for _ in range(20)]
-    await until(lambda: blocked(floor.connection) == 100, "all wait in Redis")
-    assert sum("errandry-client" in thread.name for thread in threading.enumerate()) <= 8
+    await until(lambda: len(blocked(floor.connection) - others) == 100, "all wait in Redis")
+    assert sum("errandry-client" in thread.name for thread in set(threading.enumerate()) - elder) <= 8
     for run_id in runs:
         await client.cancel(run_id)
     assert {output.status for output in await asyncio.gather(*waiting)} == {RunStatus.CANCELLED}
@@ -125,16 +123,20 @@ async def test_calls_are_executed_side_by_side(client: AsyncClient, floor: Floor
 
 async def test_a_closed_client_gives_everything_back(redis_url: str, floor: Floor) -> None:
     run = floor.paused(external("a", pool=None))
+
+    def connected() -> set[str]:
+        return {str(entry["id"]) for entry in floor.connection.client_list() if entry["name"] == "errandry-client"}
+
+    def threads() -> set[threading.Thread]:
+        return {one for one in threading.enumerate() if "errandry-client" in one.name}
+
+    # An earlier test may have left a client to whoever collects what is not used any more.
+    before, elder = connected(), threads()
     async with AsyncClient(redis_url) as client:
         assert (await client.output(run.run_id)).is_paused
         assert [event.event async for event in client.events(run.run_id, timeout=0.05)] == ["RunPaused"]
-
-    def names() -> list[str]:
-        return [str(entry["name"]) for entry in floor.connection.client_list()]
-
-    await until(lambda: "errandry-client" not in names(), "its connections are closed")
-    await until(
-        lambda: not any("errandry-client" in one.name for one in threading.enumerate()), "its threads have ended"
-    )
+        assert connected() - before and threads() - elder
+    await until(lambda: not connected() - before, "its connections are closed")
+    await until(lambda: not threads() - elder, "its threads have ended")
     with pytest.raises((RuntimeError, StoreUnreachableError)):
         await client.output(run.run_id)

@@ -16,13 +16,18 @@ from queues.errors import StoreRefusedError
 from queues.passwords import as_user
 from queues.server_checkup import server_findings
 from tests.support.command import Command
+from tests.support.ports import free_port
 from tests.support.sentinel_group import OWNER, WATCHER, Process
 from tests.support.waiting import wait_until
 from tests.support.walking import PROJECT
 
 pytestmark = pytest.mark.redis
 
-CLUSTER = 'bind 127.0.0.1\nport {port}\ndir "{folder}"\naclfile "{folder}/users.acl"\ncluster-enabled yes\nsave ""\n'
+# Nodes talk to each other at a port that is ten thousand higher if it is not named: there may be none, or a taken one.
+CLUSTER = (
+    'bind 127.0.0.1\nport {port}\ncluster-port {bus}\ndir "{folder}"\naclfile "{folder}/users.acl"\n'
+    'cluster-enabled yes\nsave ""\n'
+)
 SENTINEL = 'bind 127.0.0.1\nport {port}\ndir "{folder}"\nrequirepass {watcher}\n'
 SENTENCE = "is a node of a Redis Cluster, which cannot keep runs"
 
@@ -30,7 +35,7 @@ SENTENCE = "is a node of a Redis Cluster, which cannot keep runs"
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a node that has all slots."""
-    node = Process(tmp_path_factory.mktemp("cluster") / "node", CLUSTER)
+    node = Process(tmp_path_factory.mktemp("cluster") / "node", CLUSTER, bus=free_port())
     url = f"redis://:{OWNER}@127.0.0.1:{node.port}/0"
     try:
         with connect(url) as operator:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -15,12 +14,13 @@ from queues import connections
 from queues.connections import check, connect, translated_errors
 from queues.embedded import EmbeddedServer
 from queues.errors import QueueError, StoreRefusedError
+from tests.support.silent_port import silent_port
 from tests.support.valkey import configured
 from tests.support.waiting import wait_until
 
 
-def refused(url: str) -> str:
-    connection = connect(url, socket_timeout_seconds=0.1, connect_timeout_seconds=0.1)
+def refused(url: str, *, patience_seconds: float = 10.0) -> str:
+    connection = connect(url, socket_timeout_seconds=patience_seconds, connect_timeout_seconds=patience_seconds)
     with connection, pytest.raises(QueueError) as caught:
         check(connection)
     password = urlsplit(url).password
@@ -43,9 +43,8 @@ def test_a_wrong_password(redis_url: str) -> None:
 
 
 def test_nobody_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    said = refused(f"redis://:hush@127.0.0.1:{port}/0")
+    with silent_port() as port:
+        said = refused(f"redis://:hush@127.0.0.1:{port}/0")
     assert said.startswith(f"StoreUnreachableError: Redis at 127.0.0.1:{port}/0 cannot be reached (")
     assert "redis_url (or ERRANDRY_REDIS_URL)" in said
     assert "StoreUnreachableError: Redis at /nowhere/socket/0 cannot be reached" in refused("unix:///nowhere/socket")
@@ -54,7 +53,7 @@ def test_nobody_there() -> None:
 def test_a_silent_server(redis_url: str, embedded_server: EmbeddedServer) -> None:
     os.kill(embedded_server.pid, signal.SIGSTOP)
     try:
-        assert "StoreUnreachableError" in refused(redis_url)
+        assert "StoreUnreachableError" in refused(redis_url, patience_seconds=0.1)
     finally:
         os.kill(embedded_server.pid, signal.SIGCONT)
 

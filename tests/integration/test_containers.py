@@ -55,9 +55,9 @@ def test_kill_9_of_the_worker_removes_its_containers(engine: Engine) -> None:
         worker.kill()
         worker.wait()
 
-    wait_until(lambda: not marked(sleep), "the tool is gone", timeout_seconds=10)
-    wait_until(lambda: not _containers(engine, worker.pid), "its containers are gone", timeout_seconds=10)
-    wait_until(lambda: not _folders() - before, "its folder is gone", timeout_seconds=10)
+    wait_until(lambda: not marked(sleep), "the tool is gone", timeout_seconds=60)
+    wait_until(lambda: not _containers(engine, worker.pid), "its containers are gone", timeout_seconds=60)
+    wait_until(lambda: not _folders() - before, "its folder is gone", timeout_seconds=60)
 
 
 def test_what_a_worker_and_its_watchman_left_is_removed_by_the_next(engine: Engine) -> None:
@@ -72,7 +72,7 @@ def test_what_a_worker_and_its_watchman_left_is_removed_by_the_next(engine: Engi
         worker.wait()
 
     with closing(open_backend("container")):
-        wait_until(lambda: not _containers(engine, worker.pid), "its containers are gone", timeout_seconds=10)
+        wait_until(lambda: not _containers(engine, worker.pid), "its containers are gone", timeout_seconds=60)
     assert not marked(sleep)
 
 

@@ -87,8 +87,8 @@ def test_a_telling_whose_answer_was_lost_adds_once(proxy: Proxy, redis_url: str,
         wait_until(lambda: told(redis_connection).get(field_of(LOST)) == "1", "the first batch has arrived")
         proxy.cut()
         proxy.resume()
-        thread.join(30)
-        assert telling.tell()
+        thread.join(60)
+        assert not thread.is_alive() and telling.tell()
     assert told(redis_connection) == {field_of(LOST): "8", field_of(FAILED): "2"}
 
 

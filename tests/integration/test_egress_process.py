@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def test_the_proxy_holds_nothing_of_its_supervisor(proxy: EgressProxy, monkeypat
         if os.geteuid() == 0:  # others may not look into a process that cannot be examined
             assert b"hush" not in (folder / "environ").read_bytes() + (folder / "cmdline").read_bytes()
             inode = f"socket:[{os.fstat(kept.fileno()).st_ino}]"
-            assert inode not in {str(entry.readlink()) for entry in (folder / "fd").iterdir()}
+            assert inode not in _held(folder / "fd")
 
 
 def test_the_proxy_ends_with_a_killed_supervisor() -> None:
@@ -94,7 +94,7 @@ def test_the_proxy_ends_with_a_killed_supervisor() -> None:
         pid = int(supervisor.stdout.readline())
         assert Path("/proc", str(pid)).exists()
         supervisor.send_signal(signal.SIGKILL)
-    wait_until(lambda: not is_running(pid), "the proxy has ended", timeout_seconds=2)
+    wait_until(lambda: not is_running(pid), "the proxy has ended")
 
 
 def test_a_killed_proxy_is_replaced() -> None:
@@ -105,7 +105,7 @@ def test_a_killed_proxy_is_replaced() -> None:
             first = proxy.pid
             assert first is not None
             os.kill(first, signal.SIGKILL)
-            wait_until(lambda: not is_running(first), "the proxy is dead", timeout_seconds=2)
+            wait_until(lambda: not is_running(first), "the proxy is dead")
             said = json.loads(client.communicate("go\n", timeout=30)[0])
             assert "refused" in said[url] or "reset" in said[url].lower(), "a dead proxy leaves no way out"
             assert lost.end() == {}
@@ -145,8 +145,18 @@ def test_calls_leave_nothing_open_in_the_proxy(proxy: EgressProxy) -> None:
     inside = _descriptors(proxy)
     for _ in range(20):
         proxy.serve(socket.create_server(("127.0.0.1", 0))).end()
-    assert len(list(Path("/proc/self/fd").iterdir())) == ours
-    wait_until(lambda: _descriptors(proxy) <= inside, "the proxy has closed all", timeout_seconds=2)
+    # Fewer, if what an earlier test left was collected meanwhile.
+    assert len(list(Path("/proc/self/fd").iterdir())) <= ours
+    wait_until(lambda: _descriptors(proxy) <= inside, "the proxy has closed all")
+
+
+def _held(descriptors: Path) -> set[str]:
+    """What a process holds open; what it closes while it is looked at is not held."""
+    found = set()
+    for entry in descriptors.iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(entry.readlink()))
+    return found
 
 
 def _descriptors(proxy: EgressProxy) -> int:

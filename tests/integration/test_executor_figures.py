@@ -12,6 +12,7 @@ import pytest
 
 from queues.client import Client
 from queues.errors import CallFailedError
+from queues.topology import pool_queue
 from tests.support.gateways import Served, project, serving
 from tests.support.queue_floor import Floor, external
 from tests.support.redis_users import nobody_refused
@@ -93,6 +94,7 @@ def test_an_attempt_that_is_tried_again_counts_once_however_often_its_answer_is_
 def test_a_call_that_nobody_was_asked_about_is_denied(served: Served, floor: Floor, redis_url: str) -> None:
     with Client(redis_url) as producer, served.asking() as client, ThreadPoolExecutor(1) as threads:
         asked = threads.submit(producer.execute, "guarded", {}, pool="guarded", timeout=60)
+        wait_until(lambda: floor.connection.llen(pool_queue("guarded")), "the call is handed out")
         assert claim(client, "guarded", wait_seconds=5).status_code == 204
         with pytest.raises(CallFailedError, match="nobody was asked"):
             asked.result()

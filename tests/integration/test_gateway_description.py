@@ -27,7 +27,7 @@ SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 SETTINGS = """
 [parameters]
 "path.pool" = "shell"
-"header.last-event-id" = "1795390933519-0"
+"header.last-event-id" = "1700000000000-0"
 """
 
 

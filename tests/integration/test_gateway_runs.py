@@ -246,6 +246,7 @@ def told_of_an_outage(server: EmbeddedServer, client: httpx2.Client) -> None:
     run_id = submit(client)
 
     os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: not server.is_alive, "the server has died")
     try:
         for answer in (client.get(f"/v1/runs/{run_id}"), client.post("/v1/runs", json=NEW), client.get("/ready")):
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "2"), answer.text

@@ -96,7 +96,7 @@ def test_what_a_killed_gateway_had_in_hand_another_delivers_under_the_same_id(
         first = started(settings)
         try:
             Story(floor, floor.submitted()).ends()
-            wait_until(lambda: slow.posted, "the first gateway is delivering", timeout_seconds=30)
+            wait_until(lambda: slow.posted, "the first gateway is delivering", timeout_seconds=60)
         finally:
             first.kill()
             first.wait()

@@ -138,10 +138,11 @@ def test_a_call_that_comes_later_is_handed_over_at_once(client: httpx2.Client, f
     assert found and found[0]["run_id"] == run.run_id
 
 
-def test_a_call_of_which_nobody_was_asked_is_refused(client: httpx2.Client, redis_url: str) -> None:
+def test_a_call_of_which_nobody_was_asked_is_refused(client: httpx2.Client, floor: Floor, redis_url: str) -> None:
     """Nobody has told this client that the pool asks people first."""
     with Client(redis_url) as producer, ThreadPoolExecutor(1) as threads:
-        asked = threads.submit(producer.execute, "guarded", {}, pool="guarded", timeout=30)
+        asked = threads.submit(producer.execute, "guarded", {}, pool="guarded", timeout=60)
+        wait_until(lambda: floor.connection.llen(pool_queue("guarded")), "the call is handed out")
         answer = client.post("/v1/pools/guarded/claim", json={"executor": "laptop:1", "wait_seconds": 2})
         assert answer.status_code == 204
         with pytest.raises(CallFailedError, match="nobody was asked"):
@@ -325,6 +326,7 @@ def test_while_the_store_is_away_executors_are_told_to_come_again(
         waiting.start()
         wait_until(lambda: blocked(floor), "the executor waits")
         os.kill(embedded_server.pid, signal.SIGKILL)
+        wait_until(lambda: not embedded_server.is_alive, "the server has died")
         try:
             waiting.join(60)
             answers = [*found, say(client, call, "heartbeat"), settle(client, call)]
@@ -511,10 +513,14 @@ def test_many_executors_wait_without_a_thread_or_connection_each(
     before, found = threading.active_count(), list[Call]()
 
     def execute(number: int) -> None:
-        with served.asking() as asking:
-            found.append(claim(asking, wait_seconds=60, executor=f"many:{number}"))
+        found.append(claim(asking, wait_seconds=60, executor=f"many:{number}"))
 
-    with ThreadPoolExecutor(count) as executors:
+    # To make a client of its own takes longer than all that an executor asks for here.
+    limits = httpx2.Limits(max_connections=None)
+    with (
+        httpx2.Client(base_url=served.url, limits=limits, timeout=90, trust_env=False) as asking,
+        ThreadPoolExecutor(count) as executors,
+    ):
         waiting = [executors.submit(execute, number) for number in range(count)]
         wait_until(lambda: len(announced(redis_connection, "remote")) == count, "all wait", timeout_seconds=60)
         assert threading.active_count() - before - count <= 20

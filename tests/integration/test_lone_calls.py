@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from queues.executing import lone_call
 from queues.lone_calls import LoneCalls
 from queues.offers import Offers, ToolOffer
 from queues.timing import Timing
+from tests.support.blocked import blocked
 from tests.support.either_client import KINDS, EitherClient, either_client
 from tests.support.hand_worker import HandWorker
 from tests.support.queue_floor import DONE, TIMING, Floor
@@ -30,13 +32,27 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 
-BOUND = 30
+BOUND = 60
 OFFER = ToolOffer("shell", timeout_seconds=7, max_attempts=3, backoff_seconds=0, on_lost="retry")
 
 
+class Clock:
+    """The time by which clients give up; a test can put it forward."""
+
+    ahead_seconds = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead_seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture(params=KINDS)
-async def client(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[EitherClient]:
-    async with either_client(request.param, redis_url, timing=TIMING) as opened:
+async def client(request: pytest.FixtureRequest, redis_url: str, clock: Clock) -> AsyncIterator[EitherClient]:
+    async with either_client(request.param, redis_url, timing=TIMING, clock=clock) as opened:
         yield opened
 
 
@@ -140,9 +156,15 @@ async def test_a_queued_call_is_cancelled_when_the_time_is_up(client: EitherClie
     assert all(0 < ms <= 3_600_000 for ms in left(worker.connection).values())
 
 
-async def test_an_executing_call_is_cancelled_when_the_time_is_up(client: EitherClient, worker: HandWorker) -> None:
-    running = executing(client, "look_up", {"key": "x"}, timeout=1)
+async def test_an_executing_call_is_cancelled_when_the_time_is_up(
+    client: EitherClient, worker: HandWorker, clock: Clock
+) -> None:
+    others = blocked(worker.connection)
+    running = executing(client, "look_up", {"key": "x"})
     call = await asyncio.to_thread(worker.begun)
+    await asyncio.to_thread(wait_until, lambda: blocked(worker.connection) - others, "the answer is waited for")
+    clock.ahead_seconds = BOUND
+    worker.connection.xadd(call.address.events, {"event": "junk"})  # which wakes whoever waits
     with pytest.raises(WaitTimeoutError):
         await running
     assert worker.calls.renew(call) == "cancelled"
@@ -224,12 +246,13 @@ async def test_a_pool_that_writes_junk_is_told_so(client: EitherClient, worker: 
 
 def test_a_call_whose_producer_died_goes_by_itself(redis_connection: redis.Redis, worker: HandWorker) -> None:
     """It is executed once, its answer is kept for a while, and no key of it stays."""
-    brief = Timing(people_seconds=0.2, retention_seconds=0.2)
+    brief = Timing(people_seconds=60, retention_seconds=60)
     call = lone_call("look_up", {}, pool=None, timeout=None, offers=Offers(redis_connection))
     handed_out = LoneCalls(redis_connection, timing=brief)
     handed_out.hand_out(call)
     handed_out.hand_out(call)  # the answer to the first was lost on the way
     assert redis_connection.llen("tools.shell") == 1
     HandWorker(redis_connection, calls=Calls(redis_connection, timing=brief, worker="w")).answer(DONE)
-    wait_until(lambda: left(redis_connection) == {}, "nothing of the call is left")
+    kept = left(redis_connection)
+    assert len(kept) == 2 and all(0 < ms <= 60_000 for ms in kept.values())
     assert redis_connection.zcard(keys.pool_due("shell")) == 0

@@ -63,7 +63,7 @@ def test_a_run_that_another_holds_is_lost(floor: Floor, leases: LeaseKeeper, tol
     with pytest.raises(RuntimeError), leases.holding(floor.claims.renewal(run)) as lease:
         floor.claims.release(run)
         assert not isinstance(floor.claims.claim(run_id, owner="two"), str)
-        assert lease.stopped.wait(10)
+        assert lease.stopped.wait(30)
         raise RuntimeError("as a save does, that comes too late")
     assert told == ["run"]
 
