@@ -20,11 +20,12 @@ import pytest
 
 from agent_core.tools.execution import CallOutcome
 from queues.settings import SandboxSettings
+from tests.support.processes import newest
 from tests.support.sandboxes import ROOT, mark, marked, opened, run
 from tests.support.waiting import wait_until
 from workers.sandbox.base import Sandbox, SandboxLevel, SandboxUnavailableError, ToolsUnreadableError
 from workers.sandbox.opening import open_sandbox
-from workers.sandbox.watching import descendants, stat_fields
+from workers.sandbox.watching import descendants
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the wall is made of Linux namespaces")
 
@@ -299,13 +300,13 @@ def test_the_death_of_the_launcher_loses_its_calls_and_no_others(sandbox: Sandbo
 
 
 def _youngest_launcher() -> int:
-    started: dict[int, int] = {}
+    launchers = []
     for pid in descendants(os.getpid()):
         # Beside the launchers, processes of calls come and go.
         with contextlib.suppress(OSError):
             if b"sandbox.launcher" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                started[pid] = int(stat_fields(pid)[19])
-    return max(started, key=started.__getitem__)
+                launchers.append(pid)
+    return newest(launchers)
 
 
 def test_a_closed_sandbox_says_so(sandbox: Sandbox) -> None:

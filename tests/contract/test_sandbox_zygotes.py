@@ -3,7 +3,6 @@
 Nothing is mocked: zygotes are real and are killed and stopped by hand.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -22,12 +21,13 @@ import pytest
 
 from agent_core.tools.execution import CallOutcome
 from queues.settings import SandboxSettings
+from tests.support.processes import newest
 from tests.support.sandboxes import ROOT, mark, marked, opened, run
 from tests.support.waiting import is_running, wait_until
 from tests.support.zygote_project import write_tools
 from workers.sandbox.base import Sandbox
 from workers.sandbox.opening import open_sandbox
-from workers.sandbox.watching import descendants, stat_fields
+from workers.sandbox.watching import descendants
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the wall is made of Linux namespaces")
 
@@ -64,18 +64,8 @@ def _is_zygote(pid: int) -> bool:
 
 
 def _newest_zygote() -> int:
-    wait_until(lambda: bool(_started_at()), "there is a zygote")
-    started = _started_at()
-    return max(started, key=started.__getitem__)
-
-
-def _started_at() -> dict[int, int]:
-    """When each zygote was started that is still there."""
-    started: dict[int, int] = {}
-    for pid in _zygotes():
-        with contextlib.suppress(OSError):
-            started[pid] = int(stat_fields(pid)[19])
-    return started
+    wait_until(lambda: bool(_zygotes()), "there is a zygote")
+    return newest(_zygotes())
 
 
 def _children_wait(zygote: int, count: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -19,6 +18,7 @@ from queues.embedded import EmbeddedServer
 from tests.support.processes import processes
 from tests.support.waiting import is_running, wait_until
 from tests.support.walking import Walk, agent_worker, walking
+from workers.sandbox.watching import stat_fields
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.fault]
 
@@ -63,8 +63,8 @@ def stand_ins(worker: int) -> list[int]:
 def parent_of(pid: int) -> int | None:
     """None if it is gone: other tests have stand-ins, too, which come and go."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
+        return int(stat_fields(pid)[1])
+    except OSError:
         return None
 
 

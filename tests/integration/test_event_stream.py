@@ -29,6 +29,7 @@ from queues.event_stream import (
     with_calls,
 )
 from queues.stored_events import stored_event
+from tests.support.blocked import blocked
 from tests.support.waiting import wait_until
 from workers.bench.pausing import Pausing
 
@@ -126,7 +127,7 @@ def complete(connection: redis.Redis) -> None:
 
 def blocked_readers(connection: redis.Redis) -> int:
     """How many readers wait in Redis; others may wait there since an earlier test."""
-    return sum(client["name"] == READER and "b" in client["flags"] for client in connection.client_list())
+    return len(blocked(connection, name=READER))
 
 
 def told_by_all(connection: redis.Redis, number: int) -> list[object]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
-import redis
 
 from queues.acl import GATEWAY
 from queues.connections import connect
+from tests.support.blocked import blocked
 from tests.support.command import Command, Started
 from tests.support.gateways import connections_of, project, read_frames
 from tests.support.redis_users import nobody_refused
@@ -43,12 +43,6 @@ def url_of(gateway: Started) -> str:
     return gateway.wait_for_line("Gateway is ready at").rpartition(" ")[2]
 
 
-def waits_for_events(owner: redis.Redis) -> bool:
-    """Whether the gateway waits in the store for what happens to a run."""
-    waiting = [one for one in owner.client_list() if one["user"] == GATEWAY and "b" in one["flags"]]
-    return any(one["cmd"] == "xread" for one in waiting)
-
-
 def test_it_serves_as_its_own_redis_user_and_leaves_in_order(command: Command, redis_url: str) -> None:
     with command.started("gateway") as gateway, httpx2.Client(base_url=url_of(gateway), timeout=60) as client:
         run_id = client.post("/v1/runs", json={"agent": "ops", "input": "hello"}).json()["run_id"]
@@ -67,7 +61,7 @@ def test_it_serves_as_its_own_redis_user_and_leaves_in_order(command: Command, r
         assert begun.wait(30)
         with connect(redis_url) as owner:
             assert connections_of(owner, GATEWAY) >= 2
-            wait_until(lambda: waits_for_events(owner), "the stream waits", timeout_seconds=30)
+            wait_until(lambda: blocked(owner, user=GATEWAY, cmd="xread"), "the stream waits", timeout_seconds=30)
         assert gateway.stop(signal.SIGTERM) == 0, gateway.said()
         assert ended.wait(30)
         reader.join()

@@ -25,6 +25,7 @@ from queues.embedded import EmbeddedServer
 from queues.errors import CallFailedError
 from queues.refusals import collect
 from queues.topology import pool_queue
+from tests.support.blocked import blocked
 from tests.support.gateways import Served, project, serving
 from tests.support.queue_floor import Floor, external
 from tests.support.redis_users import let_in, nobody_refused
@@ -324,7 +325,7 @@ def test_while_the_store_is_away_executors_are_told_to_come_again(
         call, wish = claim(client), {"executor": "laptop:1", "wait_seconds": 60}
         waiting = threading.Thread(target=lambda: found.append(client.post("/v1/pools/remote/claim", json=wish)))
         waiting.start()
-        wait_until(lambda: blocked(floor), "the executor waits")
+        wait_until(lambda: blocked(floor.connection, name="errandry-gateway-pools"), "the executor waits")
         os.kill(embedded_server.pid, signal.SIGKILL)
         wait_until(lambda: not embedded_server.is_alive, "the server has died")
         try:
@@ -336,12 +337,6 @@ def test_while_the_store_is_away_executors_are_told_to_come_again(
         let_in(redis_url, settings)
         wait_until(lambda: settle(client, call).status_code == 200, "the answer is in", timeout_seconds=60)
     assert answer_of(floor, call).content == "found"
-
-
-def blocked(floor: Floor) -> bool:
-    """Whether somebody waits in the store for a message."""
-    waiting = [one for one in floor.connection.client_list() if one["name"] == "errandry-gateway-pools"]
-    return any("b" in one["flags"] for one in waiting)
 
 
 # --- giving back -------------------------------------------------------------------------------------------------

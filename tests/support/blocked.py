@@ -7,7 +7,7 @@ from typing import Any
 import redis
 
 
-def blocked(connection: redis.Redis) -> set[str]:
-    """The connections that wait, by the ids that the server gave them."""
+def blocked(connection: redis.Redis, **known: str) -> set[str]:
+    """The connections that wait, by the ids that the server gave them; only those of whom it says what is known."""
     clients: list[dict[str, Any]] = connection.client_list()
-    return {str(client["id"]) for client in clients if "b" in client["flags"]}
+    return {str(client["id"]) for client in clients if "b" in client["flags"] and known.items() <= client.items()}

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from queues.client import Client
 from queues.embedded import EmbeddedServer
 from queues.redis_url import project_roles, resolved, url_of
 from queues.settings import Settings, load_settings
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 from workers.child import ChildCommand
 from workers.gateway.api_keys import create_key
@@ -96,7 +96,7 @@ def logging_in(form: str, folder: Path) -> Iterator[Logged]:
                 settings, form, "tool-worker", pool_user("shell"), ["--pool", "shell"], {"TOKEN": SECRET}, "is ready"
             ),
             _process(settings, form, "gateway", GATEWAY, [], {"WEBHOOK_SECRET": WEBHOOK_SECRET}, "Gateway is ready at"),
-            _process(settings, form, "flower", FLOWER, ["--port", _free_port()], {}, "Flower is ready at"),
+            _process(settings, form, "flower", FLOWER, ["--port", str(free_port())], {}, "Flower is ready at"),
         )
         yield Logged(client, settings, server, processes, lines, api_key)
 
@@ -114,8 +114,3 @@ def _process(
         ready_line=re.compile(ready),
         ready_timeout_seconds=_START_SECONDS,
     )
-
-
-def _free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return str(probe.getsockname()[1])

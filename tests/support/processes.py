@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from workers.sandbox.watching import stat_fields
+
 
 def process_ids() -> list[int]:
     """All processes but this one."""
@@ -34,6 +36,15 @@ def name_of(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
     except OSError:
         return ""
+
+
+def newest(pids: Iterable[int]) -> int:
+    """Which of them was started last, of those that are still there; ValueError if none is."""
+    started: dict[int, int] = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            started[pid] = int(stat_fields(pid)[19])
+    return max(started, key=started.__getitem__)
 
 
 def _elders() -> set[int]:
